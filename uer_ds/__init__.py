@@ -1,0 +1,1 @@
+"""uer_ds: pre-train, fine-tune, convert and run the models of the UER zoo with DeepSpeed."""

@@ -1,0 +1,1 @@
+"""Frozen configuration objects; parsed once at the door, never changed afterwards."""

@@ -1,0 +1,176 @@
+"""`ModelConfig`: everything that decides a model's arithmetic and parameter names, in UER-py's JSON keys.
+
+Frozen, checked when it is made, saved with every checkpoint, and enough to rebuild the model. Sizes have no default: they
+come from a JSON file under `models/`. Symbols used below: E emb_size, H hidden_size, A heads_num, L layers_num.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uer_ds.config.options import non_default_values, option, read_values
+from uer_ds.errors import UserError
+from uer_ds.registry import DECODERS, EMBEDDINGS, ENCODERS, OBJECTIVES, TARGETS
+
+HIDDEN_ACTS = ("gelu", "gelu_fast", "relu", "silu", "linear")
+LAYERNORMS = ("normal", "uer", "t5", "rms")
+MASKS = ("fully_visible", "causal", "causal_with_prefix")
+POOLINGS = ("mean", "max", "first", "last")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model. Keys and defaults are UER-py's; `layernorm: "uer"`, `rms` and the llama keys are additions."""
+
+    # Sizes (JSON only, as in UER-py).
+    vocab_size: int | None = option(None, "entries of the source vocabulary; taken from the tokenizer when absent", internal=True)
+    tgt_vocab_size: int | None = option(None, "entries of the target vocabulary; default: vocab_size", internal=True)
+    emb_size: int | None = option(None, "E, width of the embedding", internal=True)
+    hidden_size: int | None = option(None, "H, width of the layers", internal=True)
+    feedforward_size: int | None = option(None, "inner width of the feed-forward layer", internal=True)
+    heads_num: int | None = option(None, "A, attention heads", internal=True)
+    local_kv_heads_num: int | None = option(None, "key/value heads (grouped queries); default: heads_num", internal=True)
+    attention_head_size: int | None = option(None, "width of one head; default: H / A", internal=True)
+    layers_num: int | None = option(None, "L, encoder layers", internal=True)
+    decoder_layers_num: int | None = option(None, "decoder layers; default: layers_num", internal=True)
+    kernel_size: int | None = option(None, "gatedcnn: width of a convolution in tokens", internal=True)
+    block_size: int | None = option(None, "gatedcnn: layers between residual connections", internal=True)
+    hidden_act: str = option("gelu", "activation of feed-forward layers and of the mlm head", HIDDEN_ACTS, internal=True)
+    labels_num: int | None = option(None, "classes of the cls target")
+    stream_0: ModelConfig | None = option(None, "dual: the first stream, an object of these keys", internal=True)
+    stream_1: ModelConfig | None = option(None, "dual: the second stream", internal=True)
+
+    # Embedding.
+    embedding: tuple[str, ...] = option(("word",), "parts of the input embedding, summed in this order", EMBEDDINGS)
+    tgt_embedding: tuple[str, ...] = option(("word",), "parts of the decoder's embedding", EMBEDDINGS)
+    max_seq_length: int = option(512, "rows of the position table, in tokens")
+    relative_position_embedding: bool = option(False, "T5's bucketed attention bias")
+    relative_attention_buckets_num: int = option(32, "buckets of the relative position bias")
+    rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
+    share_embedding: bool = option(False, "the decoder's word table is the encoder's")
+    remove_embedding_layernorm: bool = option(False, "no layer norm after the embedding sum")
+    factorized_embedding_parameterization: bool = option(False, "ALBERT: project E to H in the encoder, H to E in the mlm head")
+
+    # Layers.
+    encoder: str = option("transformer", "encoder", ENCODERS)
+    decoder: str | None = option(None, "decoder; default: none", DECODERS)
+    mask: str = option("fully_visible", "which positions encoder self-attention sees", MASKS)
+    layernorm_positioning: str = option("post", "layer norm after (post) or before (pre) each sub-layer", ("pre", "post"))
+    layernorm: str = option("normal", "normal: the standard LayerNorm; uer: UER-py's (unbiased std); t5, rms: RMSNorm", LAYERNORMS)
+    layernorm_eps: float = option(1e-6, "epsilon of every layer norm")
+    feed_forward: str = option("dense", "feed-forward layer", ("dense", "gated"))
+    remove_attention_scale: bool = option(False, "no division of scores by sqrt(head size)")
+    remove_transformer_bias: bool = option(False, "no bias in attention and feed-forward matrices")
+    bidirectional: bool = option(False, "rnn, lstm, gru: H/2 units in each direction")
+    parameter_sharing: bool = option(False, "ALBERT: one layer used L times")
+    has_residual_attention: bool = option(False, "RealFormer: add the previous layer's scores")
+    dropout: float = option(0.1, "dropout probability everywhere")
+
+    # Targets.
+    target: tuple[str, ...] = option(("mlm",), "training heads", TARGETS)
+    tie_weights: bool = option(False, "the output matrix is the word table (dual: the second stream is the first)")
+    has_lmtarget_bias: bool = option(False, "bias in the LM output layer")
+    prefix_lm_loss: bool = option(False, "LM loss only where the segment id is above 1")
+    pooling: str = option("first", "sentence vector of the cls target", POOLINGS)
+    label_smoothing: float = option(0.0, "label smoothing of the lm target", internal=True)
+    ignore_index: bool = option(False, "accepted for UER-py's files: padding targets are never trained here", internal=True)
+    data_processor: str | None = option(None, "the objective this family is trained with", OBJECTIVES, internal=True)
+
+    def __post_init__(self) -> None:
+        check_model(self)
+
+    @property
+    def head_size(self) -> int:
+        """Width D of one attention head."""
+        assert self.hidden_size is not None and self.heads_num is not None
+        return self.attention_head_size or self.hidden_size // self.heads_num
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder."""
+        assert self.layers_num is not None
+        return self.decoder_layers_num or self.layers_num
+
+    def replace(self, **changes: Any) -> ModelConfig:
+        """A copy with some values changed (and checked again)."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys that differ from their defaults, as JSON data."""
+        return non_default_values(self)
+
+
+def model_config_from_dict(values: dict[str, Any], where: str = "model configuration") -> ModelConfig:
+    """Build a `ModelConfig` from UER JSON keys; errors name `where`."""
+    checked = read_values(ModelConfig, values, where)
+    try:
+        return ModelConfig(**checked)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """The JSON object in the file `path`; `UserError` names file, line and column of a mistake."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected a JSON file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 JSON: {error}.") from None
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds a JSON {type(values).__name__}; expected an object with named keys.")
+    return values
+
+
+def check_model(config: ModelConfig) -> None:
+    """Refuse contradictory keys before anything is allocated; raises `UserError` naming them."""
+    if config.encoder == "dual":
+        if config.stream_0 is None or config.stream_1 is None:
+            raise UserError("encoder is 'dual' but stream_0 or stream_1 is missing; give both as objects of model keys.")
+        return
+    needed = ["emb_size", "hidden_size", "layers_num"]
+    if config.encoder == "transformer":
+        needed += ["heads_num", "feedforward_size"]
+    if config.encoder == "gatedcnn":
+        needed += ["kernel_size", "block_size"]
+    for key in needed:
+        value = getattr(config, key)
+        if value is None:
+            raise UserError(f"{key} is missing; encoder {config.encoder!r} needs it.")
+        if value < 1:
+            raise UserError(f"{key} is {value}; expected a positive integer.")
+    _check_sizes(config)
+    if not 0.0 <= config.dropout < 1.0:
+        raise UserError(f"dropout is {config.dropout}; expected a number from 0 up to, not including, 1.")
+
+
+def _check_sizes(config: ModelConfig) -> None:
+    assert config.hidden_size is not None and config.emb_size is not None
+    if config.encoder == "transformer":
+        assert config.heads_num is not None
+        if config.attention_head_size is None and config.hidden_size % config.heads_num:
+            raise UserError(
+                f"hidden_size {config.hidden_size} is not a multiple of heads_num {config.heads_num}; "
+                "change one of them or give attention_head_size."
+            )
+        if config.local_kv_heads_num and config.heads_num % config.local_kv_heads_num:
+            raise UserError(
+                f"heads_num {config.heads_num} is not a multiple of local_kv_heads_num {config.local_kv_heads_num}."
+            )
+        if config.emb_size != config.hidden_size and not config.factorized_embedding_parameterization:
+            raise UserError(
+                f"emb_size {config.emb_size} differs from hidden_size {config.hidden_size}; "
+                "make them equal or set factorized_embedding_parameterization."
+            )
+    if config.labels_num is None and "cls" in config.target:
+        raise UserError("target 'cls' needs labels_num (the number of classes).")
+    if "bilm" in config.target and config.hidden_size % 2:
+        raise UserError(f"target 'bilm' needs an even hidden_size, found {config.hidden_size}.")

@@ -1,0 +1,1 @@
+"""Checkpoint formats: tables of names, both directions from one table."""

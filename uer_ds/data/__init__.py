@@ -1,0 +1,1 @@
+"""Token shards at rest and the samples drawn from them."""

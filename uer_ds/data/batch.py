@@ -1,0 +1,71 @@
+"""`Batch`: what a model reads; `Terms`: what it answers.
+
+B rows (sequences) in a micro-batch, S source tokens a row, T target tokens a row. Nothing here knows a model or a rank.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+"""The label of a position that is not predicted. Every vocabulary id, 0 too, is an ordinary label."""
+
+Terms = dict[str, tuple[Tensor, Tensor]]
+"""Name -> (sum, count), both scalars; names begin with `loss_` or `accuracy_`. Plain containers, so that DeepSpeed's hooks
+find the tensors. A mean is formed once, at the end, over all micro-batches and ranks: sum of sums / sum of counts."""
+
+
+@dataclass
+class Batch:
+    """One micro-batch of named tensors.
+
+    Attributes:
+        ids: [B, S] int64, source token ids.
+        segments: [B, S] int64; 0 padding, 1 first segment (or prefix), 2 second segment (or answer).
+        positions: [B, S] int64, each token's position inside its document; None: 0 .. S-1 in every row.
+        documents: [B, S] int64, number of the token's document within its row, ascending from 0; attention never crosses
+            documents. None: one document a row (then only padding is invisible).
+        labels: by name. "mlm", "lm": [B, S] ([B, T] with a decoder), `IGNORE` where nothing is predicted;
+            "bilm_forward", "bilm_backward": [B, S]; "sp", "cls": [B] class numbers.
+        decoder: the decoder's input (ids [B, T] shifted right, segments, positions, documents), no labels of its own.
+            A decoder document d reads source document d of the same row.
+        second: the second stream of a dual model.
+    """
+
+    ids: Tensor
+    segments: Tensor
+    positions: Tensor | None = None
+    documents: Tensor | None = None
+    labels: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    decoder: Batch | None = None
+    second: Batch | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+
+        def move(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device, non_blocking=non_blocking)
+
+        return Batch(
+            ids=self.ids.to(device, non_blocking=non_blocking),
+            segments=self.segments.to(device, non_blocking=non_blocking),
+            positions=move(self.positions),
+            documents=move(self.documents),
+            labels={k: v.to(device, non_blocking=non_blocking) for k, v in self.labels.items()},
+            decoder=self.decoder.to(device, non_blocking) if self.decoder else None,
+            second=self.second.to(device, non_blocking) if self.second else None,
+        )
+
+    def label_counts(self) -> dict[str, int]:
+        """Label name -> how many predictions enter its loss. Equals the count that the model returns for `loss_<name>`."""
+        return {name: int((labels != IGNORE).sum()) for name, labels in self.labels.items()}
+
+    def token_count(self) -> int:
+        """Real tokens that the model reads: source, decoder and second stream, padding not counted."""
+        parts = [self, self.decoder, self.second]
+        return sum(int((part.segments > 0).sum()) for part in parts if part is not None)

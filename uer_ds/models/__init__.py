@@ -1,0 +1,1 @@
+"""The five-part model: embedding, encoder, target embedding, decoder, target."""

@@ -1,0 +1,1 @@
+"""Training objectives: how a sample is made from tokens; one file per idea."""

@@ -1,0 +1,114 @@
+"""Names that users write -> the classes behind them.
+
+Each table maps a name to "module:Class". Nothing is imported until a class is asked for, so the command line can list
+choices in milliseconds and preprocessing never imports torch. To add a part: write its file, add its line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from uer_ds.errors import unknown_name
+
+
+class Registry(Mapping[str, Any]):
+    """A read-only table of names and lazily imported classes.
+
+    `registry["transformer"]` gives the class; an unknown name raises `UserError` with the nearest choice.
+    """
+
+    def __init__(self, kind: str, targets: dict[str, str]):
+        self.kind = kind
+        self._targets = dict(targets)
+
+    def __getitem__(self, name: str) -> Any:
+        self.check(name)
+        module_name, attribute = self._targets[name].split(":")
+        return getattr(importlib.import_module(module_name), attribute)
+
+    def check(self, name: str, where: str = "") -> str:
+        """Return `name` when it is known; otherwise raise `UserError`, naming `where` it was found."""
+        if name not in self._targets:
+            raise unknown_name(self.kind, name, self._targets, where)
+        return name
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
+TOKENIZERS = Registry(
+    "tokenizer",
+    {
+        "bert": "uer_ds.tokenizers.bert:load",
+        "bpe": "uer_ds.tokenizers.bpe:BpeTokenizer",
+        "char": "uer_ds.tokenizers.char:CharTokenizer",
+        "space": "uer_ds.tokenizers.space:SpaceTokenizer",
+        "xlmroberta": "uer_ds.tokenizers.xlmroberta:XlmRobertaTokenizer",
+    },
+)
+
+EMBEDDINGS = Registry(
+    "embedding",
+    {
+        "word": "uer_ds.models.embeddings:WordEmbedding",
+        "pos": "uer_ds.models.embeddings:PositionEmbedding",
+        "seg": "uer_ds.models.embeddings:SegmentEmbedding",
+        "sinusoidalpos": "uer_ds.models.embeddings:SinusoidalEmbedding",
+        "dual": "uer_ds.models.embeddings:DualEmbedding",
+    },
+)
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "transformer": "uer_ds.models.transformer:TransformerEncoder",
+        "rnn": "uer_ds.models.recurrent:RnnEncoder",
+        "lstm": "uer_ds.models.recurrent:LstmEncoder",
+        "gru": "uer_ds.models.recurrent:GruEncoder",
+        "birnn": "uer_ds.models.recurrent:BirnnEncoder",
+        "bilstm": "uer_ds.models.recurrent:BilstmEncoder",
+        "bigru": "uer_ds.models.recurrent:BigruEncoder",
+        "gatedcnn": "uer_ds.models.gatedcnn:GatedcnnEncoder",
+        "dual": "uer_ds.models.dual:DualEncoder",
+    },
+)
+
+DECODERS = Registry("decoder", {"transformer": "uer_ds.models.transformer:TransformerDecoder"})
+
+TARGETS = Registry(
+    "target",
+    {
+        "mlm": "uer_ds.models.targets:MlmTarget",
+        "sp": "uer_ds.models.targets:SpTarget",
+        "lm": "uer_ds.models.targets:LmTarget",
+        "bilm": "uer_ds.models.targets:BilmTarget",
+        "cls": "uer_ds.models.targets:ClsTarget",
+    },
+)
+
+OBJECTIVES = Registry(
+    "data_processor",
+    {
+        "mlm": "uer_ds.objectives.mlm:MaskedLanguageModel",
+        "lm": "uer_ds.objectives.causal_lm:CausalLanguageModel",
+        "bert": "uer_ds.objectives.sentence:NextSentence",
+        "albert": "uer_ds.objectives.sentence:SentenceOrder",
+        "cls": "uer_ds.objectives.sentence:Classification",
+        "cls_mlm": "uer_ds.objectives.sentence:ClassificationMlm",
+        "bilm": "uer_ds.objectives.bilm:BidirectionalLanguageModel",
+        "mt": "uer_ds.objectives.seq2seq:Translation",
+        "t5": "uer_ds.objectives.seq2seq:SpanCorruption",
+        "gsg": "uer_ds.objectives.seq2seq:GapSentences",
+        "bart": "uer_ds.objectives.seq2seq:Denoising",
+        "prefixlm": "uer_ds.objectives.prefix_lm:PrefixLanguageModel",
+        "llm_sft": "uer_ds.objectives.prefix_lm:InstructionTuning",
+    },
+)

@@ -1,0 +1,1 @@
+"""Text -> ids: the tokenizers of UER-py, numpy only (no torch)."""
