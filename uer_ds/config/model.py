@@ -27,19 +27,25 @@ class ModelConfig:
     """One model. Keys and defaults are UER-py's; `layernorm: "uer"`, `rms` and the llama keys are additions."""
 
     # Sizes (JSON only, as in UER-py).
-    vocab_size: int | None = option(None, "entries of the source vocabulary; taken from the tokenizer when absent", internal=True)
+    vocab_size: int | None = option(
+        None, "entries of the source vocabulary; taken from the tokenizer when absent", internal=True
+    )
     tgt_vocab_size: int | None = option(None, "entries of the target vocabulary; default: vocab_size", internal=True)
     emb_size: int | None = option(None, "E, width of the embedding", internal=True)
     hidden_size: int | None = option(None, "H, width of the layers", internal=True)
     feedforward_size: int | None = option(None, "inner width of the feed-forward layer", internal=True)
     heads_num: int | None = option(None, "A, attention heads", internal=True)
-    local_kv_heads_num: int | None = option(None, "key/value heads (grouped queries); default: heads_num", internal=True)
+    local_kv_heads_num: int | None = option(
+        None, "key/value heads (grouped queries); default: heads_num", internal=True
+    )
     attention_head_size: int | None = option(None, "width of one head; default: H / A", internal=True)
     layers_num: int | None = option(None, "L, encoder layers", internal=True)
     decoder_layers_num: int | None = option(None, "decoder layers; default: layers_num", internal=True)
     kernel_size: int | None = option(None, "gatedcnn: width of a convolution in tokens", internal=True)
     block_size: int | None = option(None, "gatedcnn: layers between residual connections", internal=True)
-    hidden_act: str = option("gelu", "activation of feed-forward layers and of the mlm head", HIDDEN_ACTS, internal=True)
+    hidden_act: str = option(
+        "gelu", "activation of feed-forward layers and of the mlm head", HIDDEN_ACTS, internal=True
+    )
     labels_num: int | None = option(None, "classes of the cls target")
     stream_0: ModelConfig | None = option(None, "dual: the first stream, an object of these keys", internal=True)
     stream_1: ModelConfig | None = option(None, "dual: the second stream", internal=True)
@@ -53,14 +59,20 @@ class ModelConfig:
     rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
     share_embedding: bool = option(False, "the decoder's word table is the encoder's")
     remove_embedding_layernorm: bool = option(False, "no layer norm after the embedding sum")
-    factorized_embedding_parameterization: bool = option(False, "ALBERT: project E to H in the encoder, H to E in the mlm head")
+    factorized_embedding_parameterization: bool = option(
+        False, "ALBERT: project E to H in the encoder, H to E in the mlm head"
+    )
 
     # Layers.
     encoder: str = option("transformer", "encoder", ENCODERS)
     decoder: str | None = option(None, "decoder; default: none", DECODERS)
     mask: str = option("fully_visible", "which positions encoder self-attention sees", MASKS)
-    layernorm_positioning: str = option("post", "layer norm after (post) or before (pre) each sub-layer", ("pre", "post"))
-    layernorm: str = option("normal", "normal: the standard LayerNorm; uer: UER-py's (unbiased std); t5, rms: RMSNorm", LAYERNORMS)
+    layernorm_positioning: str = option(
+        "post", "layer norm after (post) or before (pre) each sub-layer", ("pre", "post")
+    )
+    layernorm: str = option(
+        "normal", "normal: the standard LayerNorm; uer: UER-py's (unbiased std); t5, rms: RMSNorm", LAYERNORMS
+    )
     layernorm_eps: float = option(1e-6, "epsilon of every layer norm")
     feed_forward: str = option("dense", "feed-forward layer", ("dense", "gated"))
     remove_attention_scale: bool = option(False, "no division of scores by sqrt(head size)")
@@ -77,7 +89,9 @@ class ModelConfig:
     prefix_lm_loss: bool = option(False, "LM loss only where the segment id is above 1")
     pooling: str = option("first", "sentence vector of the cls target", POOLINGS)
     label_smoothing: float = option(0.0, "label smoothing of the lm target", internal=True)
-    ignore_index: bool = option(False, "accepted for UER-py's files: padding targets are never trained here", internal=True)
+    ignore_index: bool = option(
+        False, "accepted for UER-py's files: padding targets are never trained here", internal=True
+    )
     data_processor: str | None = option(None, "the objective this family is trained with", OBJECTIVES, internal=True)
 
     def __post_init__(self) -> None:
@@ -134,7 +148,9 @@ def check_model(config: ModelConfig) -> None:
     """Refuse contradictory keys before anything is allocated; raises `UserError` naming them."""
     if config.encoder == "dual":
         if config.stream_0 is None or config.stream_1 is None:
-            raise UserError("encoder is 'dual' but stream_0 or stream_1 is missing; give both as objects of model keys.")
+            raise UserError(
+                "encoder is 'dual' but stream_0 or stream_1 is missing; give both as objects of model keys."
+            )
         return
     needed = ["emb_size", "hidden_size", "layers_num"]
     if config.encoder == "transformer":

@@ -1,0 +1,5 @@
+"""`python -m uer_ds` is `uer-ds`."""
+
+from uer_ds.cli.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,75 @@
+"""`uer-ds COMMAND ...`: finds the command, runs it, and turns a user's mistake into one sentence and exit status 2.
+
+Only the asked command's module is imported, so that `uer-ds --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from uer_ds import __version__
+from uer_ds.cli.parser import Parser
+from uer_ds.errors import UserError, unknown_name
+
+COMMANDS = {
+    "vocab": ("uer_ds.cli.vocab", "build a vocabulary from text"),
+    "preprocess": ("uer_ds.cli.preprocess", "turn text into an indexed dataset"),
+    "dataset": ("uer_ds.cli.dataset", "look into, verify, merge and split datasets"),
+    "pretrain": ("uer_ds.cli.pretrain", "pre-train a model, or go on with one"),
+    "convert": ("uer_ds.cli.convert", "convert checkpoints to and from Hugging Face and UER"),
+    "models": ("uer_ds.cli.models", "list the models that have a configuration"),
+    "demo-data": ("uer_ds.cli.demo_data", "write real Chinese reviews for the quickstart"),
+    "demo-report": ("uer_ds.cli.demo_report", "what the quickstart's model has learnt, as a table"),
+}
+
+USER_MISTAKE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 2 a mistake in what was given)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return run_command(arguments)
+    except UserError as error:
+        if debug:
+            raise
+        if os.environ.get("RANK", "0") == "0":  # every rank of a launcher meets the same mistake: say it once
+            print(f"uer-ds: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except BrokenPipeError:  # the reader of our output (head, less) has left
+        sys.stderr.close()
+        return 0
+
+
+def run_command(arguments: list[str]) -> int:
+    """Dispatch `arguments` (without the program's name) to its command."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"uer-ds {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    module_name, summary = COMMANDS[name]
+    module = importlib.import_module(module_name)
+    parser = Parser(prog=f"uer-ds {name}", description=module.__doc__ or summary)
+    parser.add_argument("--local_rank", type=int, default=-1, help="set by the deepspeed launcher; not used")
+    module.add_arguments(parser)
+    rewrite = getattr(module, "rewrite_arguments", None)
+    rest = rewrite(arguments[1:]) if rewrite else arguments[1:]
+    return module.run(parser.parse_args(rest))
+
+
+def overview() -> str:
+    """The text of `uer-ds --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    head = "usage: uer-ds COMMAND [options]     uer-ds COMMAND --help lists a command's options\n\ncommands:"
+    return "\n".join([head, *lines, "\n--debug shows the traceback of an error; --version prints the version."])

@@ -1,0 +1,58 @@
+"""Config dataclasses -> argparse options, and back to the values that were really given.
+
+An option that is absent from the command line is absent from the result, so that defaults < JSON < flags holds without guessing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from uer_ds.config.options import OptionType, option_types, read_values
+from uer_ds.errors import UserError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are `UserError`s of one sentence, offering the nearest option name."""
+
+    def error(self, message: str) -> Any:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            unknown = message[len(prefix) :].split()[0]
+            guess = nearest(unknown.split("=")[0], self._option_string_actions)
+            hint = f"; did you mean {guess}?" if guess else ""
+            message = f"unknown option {unknown}{hint}"
+        raise UserError(f"{self.prog}: {message.rstrip('.')}; see `{self.prog} --help`.")
+
+
+def add_config_options(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
+    """Add every public field of the config dataclass `cls` as `--field`, in a group of its own."""
+    group = parser.add_argument_group(title)
+    kinds = option_types(cls)
+    for field in dataclasses.fields(cls):
+        if not field.metadata["internal"]:
+            group.add_argument(f"--{field.name}", **_argument(field, kinds[field.name]))
+
+
+def _argument(field: dataclasses.Field[Any], kind: OptionType) -> dict[str, Any]:
+    text = field.metadata["help"].replace("%", "%%")
+    default = field.default
+    if kind.kind is bool:
+        return {"action": "store_true", "default": argparse.SUPPRESS, "help": text}
+    shown = " ".join(map(str, default)) if kind.many else default
+    if default not in (None, ()):
+        text += f" (default: {shown})"
+    choices = field.metadata["choices"]
+    if choices is not None:
+        text += f"; one of: {', '.join(choices)}"
+    argument = {"type": kind.kind, "default": argparse.SUPPRESS, "help": text, "metavar": kind.kind.__name__.upper()}
+    if kind.many:
+        argument["nargs"] = "+"
+    return argument
+
+
+def given_values(namespace: argparse.Namespace, cls: type) -> dict[str, Any]:
+    """The fields of `cls` that occurred on the command line, checked against their choices."""
+    found = {f.name: getattr(namespace, f.name) for f in dataclasses.fields(cls) if hasattr(namespace, f.name)}
+    return read_values(cls, found, "command line")
