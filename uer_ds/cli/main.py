@@ -64,7 +64,9 @@ def run_command(arguments: list[str]) -> int:
     module.add_arguments(parser)
     rewrite = getattr(module, "rewrite_arguments", None)
     rest = rewrite(arguments[1:]) if rewrite else arguments[1:]
-    return module.run(parser.parse_args(rest))
+    args = parser.parse_args(rest)
+    args.arguments = rest
+    return module.run(args)
 
 
 def overview() -> str:

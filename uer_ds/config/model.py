@@ -19,6 +19,7 @@ from uer_ds.registry import DECODERS, EMBEDDINGS, ENCODERS, OBJECTIVES, TARGETS
 HIDDEN_ACTS = ("gelu", "gelu_fast", "relu", "silu", "linear")
 LAYERNORMS = ("normal", "uer", "t5", "rms")
 MASKS = ("fully_visible", "causal", "causal_with_prefix")
+SINUSOIDAL_LAYOUTS = ("uer", "interleaved", "halves")
 POOLINGS = ("mean", "max", "first", "last")
 
 
@@ -57,6 +58,7 @@ class ModelConfig:
     relative_position_embedding: bool = option(False, "T5's bucketed attention bias")
     relative_attention_buckets_num: int = option(32, "buckets of the relative position bias")
     rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
+    sinusoidal_layout: str = option("uer", "table of sinusoidalpos; uer: UER-py's; interleaved: its of 2021; halves: Hugging Face's", SINUSOIDAL_LAYOUTS, internal=True)
     share_embedding: bool = option(False, "the decoder's word table is the encoder's")
     remove_embedding_layernorm: bool = option(False, "no layer norm after the embedding sum")
     factorized_embedding_parameterization: bool = option(

@@ -12,7 +12,7 @@ from typing import Any
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import non_default_values, option
 from uer_ds.errors import UserError
-from uer_ds.registry import OBJECTIVES
+from uer_ds.registry import OBJECTIVES, TOKENIZERS
 
 SCHEDULERS = (
     "linear",
@@ -45,6 +45,17 @@ class DataConfig:
     span_max_length: int = option(10, "longest span in tokens")
     short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences")
     loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """A tokenizer by its files. A dataset brings its own: give these to have them compared."""
+
+    tokenizer: str = option("bert", "tokenizer", TOKENIZERS)
+    vocab_path: str | None = option(None, "vocabulary file, one token a line")
+    merges_path: str | None = option(None, "bpe: merges file")
+    spm_model_path: str | None = option(None, "sentencepiece model; then no vocabulary file is needed")
+    do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
 
 
 @dataclass(frozen=True)

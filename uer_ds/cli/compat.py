@@ -1,0 +1,155 @@
+"""The spellings of UER-py's older releases and of the model zoo page -> today's options.
+
+`modernise` works on the list of arguments, before parsing; what it changed is said once, so that users learn the modern form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from uer_ds.errors import UserError
+from uer_ds.registry import EMBEDDINGS, TARGETS
+
+EMBEDDING_NAMES = {"bert": ["word", "pos", "seg"], "gpt": ["word", "pos"]}
+ENCODER_MASKS = {"bert": "fully_visible", "gpt": "causal"}
+PROCESSORS = {"seq2seq": "mt"}
+"""Old `--target` names of whole objectives -> `--data_processor`; names not listed are the same."""
+
+SEQ2SEQ = {"decoder": ["transformer"], "target": ["lm"]}
+OBJECTIVE_PARTS: dict[str, dict[str, list[str]]] = {
+    "mlm": {"target": ["mlm"]},
+    "lm": {"target": ["lm"]},
+    "bilm": {"target": ["bilm"]},
+    "cls": {"target": ["cls"]},
+    "cls_mlm": {"target": ["mlm", "cls"]},
+    "bert": {"target": ["mlm", "sp"]},
+    "albert": {"target": ["mlm", "sp"]},
+    "mt": SEQ2SEQ,
+    "t5": SEQ2SEQ,
+    "gsg": SEQ2SEQ,
+    "bart": SEQ2SEQ,
+    "prefixlm": {"target": ["lm"], "mask": ["causal_with_prefix"]},
+}
+"""What an old `--target X` meant for the model."""
+
+CONFIG_PATHS = {
+    "models/rnn_config.json": "rnn/lstm_config",
+    "models/birnn_config.json": "rnn/bilstm_config",
+    "models/gatedcnn_9_config.json": "cnn/gatedcnn_9_config",
+    "models/gatedcnn_13_config.json": "cnn/gatedcnn_13_config",
+    "models/bert_base_config.json": "bert/base_config",
+    "models/bert_large_config.json": "bert/large_config",
+}
+"""Paths of the page that moved. (The flat bert_tiny, bert_small and bert_xlarge were other sizes: files of their own.)"""
+
+
+@dataclass
+class Arguments:
+    """Options in the order given; `values` None for those that are not options' values (leading positionals)."""
+
+    leading: list[str]
+    options: list[tuple[str, list[str]]]
+
+    def get(self, name: str) -> list[str] | None:
+        """The values of the last `--name`, None when it was not given."""
+        found = [values for option, values in self.options if option == name]
+        return found[-1] if found else None
+
+    def put(self, name: str, values: list[str]) -> None:
+        """Set `--name`, in place of what was given."""
+        self.options = [(option, old) for option, old in self.options if option != name] + [(name, values)]
+
+    def default(self, name: str, values: list[str]) -> None:
+        """Set `--name` unless it was given."""
+        if self.get(name) is None:
+            self.put(name, values)
+
+    def to_list(self) -> list[str]:
+        """Back to a list of arguments."""
+        return self.leading + [word for name, values in self.options for word in (f"--{name}", *values)]
+
+
+def split_arguments(arguments: Sequence[str]) -> Arguments:
+    """Group a list of arguments by option; understands `--name value ...` and `--name=value`."""
+    result = Arguments([], [])
+    for word in arguments:
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word[2:].partition("=")
+            result.options.append((name, [value] if equals else []))
+        elif result.options:
+            result.options[-1][1].append(word)
+        else:
+            result.leading.append(word)
+    return result
+
+
+def modernise_pretrain(arguments: Sequence[str]) -> list[str]:
+    """Today's form of a pre-training (or fine-tuning) command line."""
+    given = split_arguments(arguments)
+    _embeddings(given)
+    _encoder(given)
+    _objective(given)
+    path = (given.get("config_path") or [""])[0]
+    if path in CONFIG_PATHS:
+        given.put("config_path", [CONFIG_PATHS[path]])
+    return given.to_list()
+
+
+def modernise_preprocess(arguments: Sequence[str]) -> list[str]:
+    """Today's form of a preprocessing command line: `--target X` was what `--data_processor` is."""
+    given = split_arguments(arguments)
+    target = given.get("target")
+    if target is None:
+        return given.to_list()
+    if given.get("data_processor") is not None:
+        raise UserError(
+            f"--target {' '.join(target)} (the old spelling) and --data_processor {' '.join(given.get('data_processor') or [])} "
+            "are given together; keep --data_processor only."
+        )
+    given.options = [(name, values) for name, values in given.options if name != "target"]
+    given.put("data_processor", [PROCESSORS.get(name, name) for name in target])
+    return given.to_list()
+
+
+def _embeddings(given: Arguments) -> None:
+    for option in ("embedding", "tgt_embedding"):
+        values = given.get(option)
+        if values and len(values) == 1 and values[0] not in EMBEDDINGS:
+            given.put(option, EMBEDDING_NAMES.get(values[0]) or values[0].split("_"))
+
+
+def _encoder(given: Arguments) -> None:
+    name = (given.get("encoder") or [""])[0]
+    if name in ENCODER_MASKS:
+        given.put("encoder", ["transformer"])
+        given.default("mask", [ENCODER_MASKS[name]])
+
+
+def _objective(given: Arguments) -> None:
+    targets = given.get("target") or []
+    old = [name for name in targets if name not in TARGETS and PROCESSORS.get(name, name) in OBJECTIVE_PARTS]
+    if old and (len(targets) > 1 or given.get("data_processor") is not None):
+        raise UserError(
+            f"--target {' '.join(targets)}: {old[0]!r} is the old name of a whole objective and cannot be combined; "
+            f"say --data_processor {PROCESSORS.get(old[0], old[0])} --target "
+            f"{' '.join(OBJECTIVE_PARTS[PROCESSORS.get(old[0], old[0])]['target'])}."
+        )
+    if len(targets) == 1 and given.get("data_processor") is None:
+        processor = PROCESSORS.get(targets[0], targets[0])
+        if processor in OBJECTIVE_PARTS:
+            given.put("data_processor", [processor])
+            parts = dict(OBJECTIVE_PARTS[processor])
+            given.put("target", parts.pop("target"))
+            for name, values in parts.items():
+                given.default(name, values)
+
+
+def say_modern_form(command: str, given: Sequence[str], modern: Sequence[str]) -> str | None:
+    """One line with today's form when it differs from what was given, else None."""
+    before, after = split_arguments(given), split_arguments(modern)
+    names = [name for name, values in after.options if before.get(name) != values]
+    if not names:
+        return None
+    words = " ".join(f"--{name} {' '.join(after.get(name) or [])}" for name in names)
+    return f"{command}: read as {words}"

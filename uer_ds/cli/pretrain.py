@@ -1,0 +1,150 @@
+"""Pre-train a model on a dataset made by `uer-ds preprocess`, or go on with one.
+
+Run it alone (one process), under deepspeed, torchrun, mpirun or srun, or with --world_size N, which starts the deepspeed
+launcher on this machine. The same command again resumes from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from uer_ds.cli.compat import modernise_pretrain, say_modern_form
+from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.options import read_values
+from uer_ds.config.resources import find_json
+from uer_ds.config.run import DataConfig, OptimConfig, PathConfig, RunConfig, TokenizerConfig, TrainConfig
+from uer_ds.errors import UserError, unknown_name
+from uer_ds.launch.local import become, launch_command
+from uer_ds.launch.place import find_place
+
+DEFAULT_MODEL = "bert/base_config"
+DEFAULT_ENGINE = "zero1"
+SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": TrainConfig, "paths": PathConfig}
+
+
+def rewrite_arguments(arguments: list[str]) -> list[str]:
+    """Accept the model zoo page's older spellings."""
+    modern = modernise_pretrain(arguments)
+    line = say_modern_form("pretrain", arguments, modern)
+    if line and os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)
+    return modern
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options: one group per part of the configuration."""
+    add_config_options(parser, PathConfig, "paths")
+    add_config_options(parser, DataConfig, "data")
+    add_config_options(parser, TrainConfig, "training")
+    add_config_options(parser, OptimConfig, "optimisation")
+    add_config_options(parser, ModelConfig, "model (over the values of --config_path)")
+    add_config_options(parser, TokenizerConfig, "tokenizer (compared with the dataset's)")
+    _add_launch_options(parser)
+
+
+def _add_launch_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("processes (without a launcher)")
+    group.add_argument("--world_size", type=int, default=1, metavar="N", help="processes over all nodes (default: 1)")
+    group.add_argument("--gpu_ranks", type=int, nargs="*", default=[], metavar="R", help="this node's global ranks")
+    group.add_argument("--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port")
+    old = parser.add_argument_group("accepted for UER-py's and TencentPretrain's command lines, without effect")
+    for name in ("--deepspeed", "--enable_zero3", "--dynamic_masking"):
+        old.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    for name in ("--backend", "--instances_buffer_size", "--log_level", "--log_file_level"):
+        old.add_argument(name, help=argparse.SUPPRESS)
+    old.add_argument("--deepspeed_config", dest="ds_config", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the configuration, then train here or start the processes that will."""
+    config = make_run_config(args)
+    place = find_place(os.environ)
+    if place.launcher == "none" and args.world_size > 1:
+        command = launch_command(args.world_size, args.gpu_ranks, args.master_ip, ["pretrain", *args.arguments])
+        become(command, str(Path(__file__).resolve().parents[2]))
+    from uer_ds.train.pretrain import pretrain  # torch and deepspeed: seconds
+
+    return pretrain(config, place)
+
+
+def make_run_config(args: argparse.Namespace) -> RunConfig:
+    """Options over JSON over defaults, completed by what the dataset knows, checked."""
+    paths = PathConfig(**given_values(args, PathConfig))
+    if paths.output_model_path is None:
+        raise UserError("--output_model_path is missing; name the folder for checkpoints and metrics.")
+    model_path = find_json("models", paths.config_path or DEFAULT_MODEL, "--config_path")
+    engine_path = find_json("ds_configs", paths.ds_config or DEFAULT_ENGINE, "--ds_config")
+    from_json = split_json(read_json_object(model_path), str(model_path))
+    parts: dict[str, Any] = {
+        name: cls(**{**from_json[name], **given_values(args, cls)}) for name, cls in SECTIONS.items() if name != "paths"
+    }
+    model_values = {**from_json["model"], **given_values(args, ModelConfig)}
+    data, model = complete(parts["data"], model_values, given_values(args, TokenizerConfig))
+    paths = dataclasses.replace(paths, config_path=str(model_path), ds_config=str(engine_path))
+    engine = read_json_object(engine_path)
+    return RunConfig(model, data, parts["optim"], parts["train"], paths, engine)
+
+
+def split_json(values: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Sort the keys of a UER model JSON into the sections that own them; unknown keys are errors."""
+    classes = {"model": ModelConfig, **SECTIONS}
+    owner = {f.name: section for section, cls in reversed(classes.items()) for f in dataclasses.fields(cls)}
+    result: dict[str, dict[str, Any]] = {section: {} for section in classes}
+    for key, value in values.items():
+        if key not in owner:
+            raise unknown_name("key", key, owner, where)
+        result[owner[key]][key] = value
+    return {section: read_values(cls, result[section], where) for section, cls in classes.items()}
+
+
+def complete(data: DataConfig, model: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[DataConfig, ModelConfig]:
+    """Fill in what the dataset knows: vocabulary sizes, row lengths, the objective; refuse what contradicts it."""
+    from uer_ds.data.dataset import open_dataset
+
+    manifests = [open_dataset(path).manifest for path in data.dataset_path]
+    if data.eval_dataset_path:
+        manifests.append(open_dataset(data.eval_dataset_path).manifest)
+    first = manifests[0]
+    names = [*data.dataset_path, data.eval_dataset_path]
+    for name, manifest in zip(names[1:], manifests[1:], strict=False):
+        if manifest.tokenizer.fingerprint != first.tokenizer.fingerprint:
+            raise UserError(f"{name} was made with another vocabulary than {names[0]}; make both with the same one.")
+    if "vocab_path" in tokenizer or "spm_model_path" in tokenizer:
+        compare_tokenizer(tokenizer, first.tokenizer.fingerprint, data.dataset_path[0])
+    for key, size in (("vocab_size", first.tokenizer.vocab_size), ("tgt_vocab_size", _target_size(first))):
+        if size is not None and model.setdefault(key, size) != size:
+            raise UserError(f"{key} is {model[key]} in the model JSON, but {names[0]} has {size} tokens; make them equal.")
+    made_for = first.sampling
+    data = dataclasses.replace(
+        data,
+        data_processor=data.data_processor or model.get("data_processor") or made_for.get("data_processor") or "bert",
+        seq_length=data.seq_length or made_for.get("seq_length") or 128,
+        tgt_seq_length=data.tgt_seq_length or made_for.get("tgt_seq_length") or 128,
+    )
+    model["data_processor"] = data.data_processor
+    return data, ModelConfig(**model)
+
+
+def _target_size(manifest: Any) -> int | None:
+    return manifest.target_tokenizer.vocab_size if manifest.target_tokenizer else None
+
+
+def compare_tokenizer(options: dict[str, Any], fingerprint: str, dataset: str) -> None:
+    """Refuse a dataset that was made with another vocabulary than the options name."""
+    from uer_ds.tokenizers import load_tokenizer
+
+    lower = options.get("do_lower_case", "true") == "true"
+    given = load_tokenizer(**{**options, "do_lower_case": lower})
+    if given.fingerprint != fingerprint:
+        path = options.get("spm_model_path") or options.get("vocab_path")
+        raise UserError(
+            f"{dataset} was made with another vocabulary than {path} "
+            "(or with other tokenizer options); give the one it was made with, or make the dataset again."
+        )

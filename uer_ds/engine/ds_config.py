@@ -1,0 +1,70 @@
+"""DeepSpeed JSON in, complete engine configuration out.
+
+The JSON owns memory, precision and communication. Batch sizes, accumulation and clipping belong to the options; they are
+written into it here, always (DeepSpeed 0.19 clips at 1.0 when the JSON is silent), and a JSON that contradicts them is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uer_ds.errors import UserError
+
+NEVER = 2**31 - 1
+"""Updates between DeepSpeed's own progress lines: our reports say more."""
+
+
+def engine_config(
+    given: dict[str, Any],
+    where: str,
+    batch_size: int,
+    accumulation_steps: int,
+    world_size: int,
+    max_grad_norm: float,
+    learning_rate: float,
+) -> dict[str, Any]:
+    """Fill `given` (the user's DeepSpeed JSON, from the file `where`) with what the options own.
+
+    Values "auto" are filled in silently; any other value that differs from the option is a `UserError` naming both.
+    """
+    owned = {
+        "train_micro_batch_size_per_gpu": (batch_size, "--batch_size"),
+        "gradient_accumulation_steps": (accumulation_steps, "--accumulation_steps"),
+        "train_batch_size": (
+            batch_size * accumulation_steps * world_size,
+            f"--batch_size {batch_size} x --accumulation_steps {accumulation_steps} x {world_size} processes =",
+        ),
+        "gradient_clipping": (max_grad_norm, "--max_grad_norm"),
+    }
+    for key, (value, option) in owned.items():
+        found = given.get(key, "auto")
+        if found not in ("auto", value):
+            raise contradiction(where, key, found, option, value)
+    _check_learning_rate(given, where, learning_rate)
+    if "scheduler" in given:
+        raise UserError(f"{where}: has a 'scheduler'; the schedule belongs to --scheduler and --warmup, so remove it.")
+    filled = {**given, **{key: value for key, (value, _) in owned.items()}}
+    # The Adam of UER-py is ours (no bias correction, decay after the step): elementwise, so every ZeRO stage may hold it.
+    filled.setdefault("zero_allow_untested_optimizer", True)
+    filled.setdefault("zero_force_ds_cpu_optimizer", False)
+    filled.setdefault("steps_per_print", NEVER)
+    return filled
+
+
+def contradiction(where: str, key: str, found: Any, option: str, value: Any) -> UserError:
+    """The error for a JSON value that disagrees with an option."""
+    return UserError(
+        f"{where}: {key} is {found}, but the command line says {option} {value}; "
+        f'remove {key} from the file (or write "auto"), or make them equal.'
+    )
+
+
+def _check_learning_rate(given: dict[str, Any], where: str, learning_rate: float) -> None:
+    found = given.get("optimizer", {}).get("params", {}).get("lr", "auto")
+    if found not in ("auto", learning_rate):
+        raise contradiction(where, "optimizer.params.lr", found, "--learning_rate", learning_rate)
+
+
+def zero_stage(config: dict[str, Any]) -> int:
+    """The ZeRO stage (0 to 3) of a DeepSpeed JSON."""
+    return int(config.get("zero_optimization", {}).get("stage", 0))

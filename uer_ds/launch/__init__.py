@@ -1,0 +1,1 @@
+"""Where a process stands among the others, and how others are started; no torch, no deepspeed."""

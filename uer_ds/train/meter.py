@@ -1,0 +1,87 @@
+"""`Meter`: sums and counts of the updates since the last report, over all ranks, divided once.
+
+What it adds in a step is a few device scalars; the host reads them when a report or a checkpoint is due. Rows are kept per
+update and added in update order in float64, so a resumed run reports the same digits as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from uer_ds.data.batch import Terms
+from uer_ds.engine.distributed import Group
+
+
+def means(totals: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Sums and counts by term name -> `loss`, `accuracy` and, when there are several, `loss_mlm`, `accuracy_sp`, ...
+
+    The loss is the sum of the terms' means (UER-py's rule); the accuracy is that of the first term.
+    """
+    ratio = {name: total / count if count else float("nan") for name, (total, count) in totals.items()}
+    losses = {name: value for name, value in ratio.items() if name.startswith("loss_")}
+    accuracies = {name: value for name, value in ratio.items() if name.startswith("accuracy_")}
+    result = {"loss": sum(losses.values())}
+    if accuracies:
+        result["accuracy"] = next(iter(accuracies.values()))
+    if len(losses) > 1:
+        result.update(losses)
+        result.update(accuracies)
+    return result
+
+
+def add_terms(left: Terms | None, right: Terms) -> Terms:
+    """Sum of two micro-batches' terms, detached."""
+    if left is None:
+        return {name: (total.detach(), count.detach()) for name, (total, count) in right.items()}
+    return {n: (left[n][0] + total.detach(), left[n][1] + count.detach()) for n, (total, count) in right.items()}
+
+
+@dataclass
+class Meter:
+    """Losses, accuracies and rates between two reports.
+
+    `rows` are finished updates, summed over all ranks: [sum, count, sum, count, ...] in the order of `names`. Collective
+    methods: `flush`, `averages`.
+    """
+
+    names: list[str] = field(default_factory=list)
+    rows: list[list[float]] = field(default_factory=list)
+    _pending: list[Tensor] = field(default_factory=list)
+    _tokens: int = 0
+    _clock: float = field(default_factory=time.perf_counter)
+
+    def add(self, terms: Terms, tokens: int) -> None:
+        """One update of this rank; `tokens` counts the real tokens of all ranks."""
+        self.names = list(terms)
+        scalars = [scalar.to(torch.float64) for pair in terms.values() for scalar in pair]
+        self._pending.append(torch.stack(scalars))
+        self._tokens += tokens
+
+    def flush(self, group: Group) -> None:
+        """Bring this window's device scalars to the host and sum them over ranks."""
+        if self._pending:
+            self.rows += group.sum(torch.stack(self._pending)).tolist()
+            self._pending = []
+
+    def updates_in_window(self) -> int:
+        """Updates since the last report, those before a resume included."""
+        return len(self._pending) + len(self.rows)
+
+    def averages(self, group: Group) -> dict[str, float]:
+        """Means over the window and tokens per second; starts the next window."""
+        self.flush(group)
+        columns = [sum(column) for column in zip(*self.rows, strict=True)]
+        totals = {name: (columns[2 * i], columns[2 * i + 1]) for i, name in enumerate(self.names)}
+        now = time.perf_counter()
+        seconds = now - self._clock
+        rate = self._tokens / seconds if seconds > 0 else 0.0
+        self.rows, self._tokens, self._clock = [], 0, now
+        return {**means(totals), "tokens_per_second": rate, "seconds": seconds}
+
+    def pause(self, seconds: float) -> None:
+        """Leave out time that was not training: an evaluation, a checkpoint."""
+        self._clock += seconds

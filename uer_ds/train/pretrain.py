@@ -1,0 +1,372 @@
+"""A pre-training run from its `RunConfig`: builds every part, resumes, trains, leaves everything closed.
+
+This file is the only one that knows all the rooms; each of them takes plain values.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import psutil
+import torch
+
+import uer_ds
+from uer_ds.config.run import RunConfig
+from uer_ds.data.dataset import Dataset, open_dataset
+from uer_ds.data.loader import Loader
+from uer_ds.data.sampler import Sampler
+from uer_ds.engine import distributed
+from uer_ds.engine.distributed import Group
+from uer_ds.engine.ds_config import engine_config, zero_stage
+from uer_ds.engine.engine import Engine
+from uer_ds.errors import UserError
+from uer_ds.launch.place import Place
+from uer_ds.models.init import decays, initialise
+from uer_ds.models.model import Model, build_model
+from uer_ds.models.weights import load_weights
+from uer_ds.objectives import Objective, build_objective
+from uer_ds.tokenizers import Tokenizer
+from uer_ds.train import reports
+from uer_ds.train.checkpoint import State, find_checkpoints, read_state, save_checkpoint
+from uer_ds.train.evaluate import evaluate
+from uer_ds.train.lock import FolderLock
+from uer_ds.train.loop import Hooks, Progress, Rhythm, train
+from uer_ds.train.meter import Meter
+from uer_ds.train.optim import build_optimizer
+from uer_ds.train.schedules import multiplier
+from uer_ds.train.stopping import REQUEUE, StopWish
+
+
+def pretrain(run: RunConfig, place: Place) -> int:
+    """Run `run` as the process `place`; returns the exit status (0 done, `REQUEUE` stopped early after a save)."""
+    wish = StopWish(run.train.max_minutes)
+    wish.listen()
+    group = distributed.start(place)
+    try:
+        with _output_folder(run, group) as output:
+            return Trainer(run, group, output, wish).train()
+    finally:
+        distributed.stop()
+
+
+@contextmanager
+def _output_folder(run: RunConfig, group: Group) -> Iterator[Path]:
+    """The run's folder, locked by rank 0; every rank fails when it cannot be had."""
+    assert run.paths.output_model_path is not None
+    output = Path(run.paths.output_model_path)
+    lock, mistake = None, None
+    if group.place.is_first:
+        try:
+            lock = FolderLock(output)
+        except UserError as error:
+            mistake = str(error)
+    mistake = group.broadcast(mistake)
+    if mistake:
+        raise UserError(mistake)
+    try:
+        yield output
+    finally:
+        if lock:
+            lock.release()
+
+
+class Trainer:
+    """The parts of one run, on one rank."""
+
+    def __init__(self, run: RunConfig, group: Group, output: Path, wish: StopWish):
+        self.run, self.group, self.output, self.wish = run, group, output, wish
+        self.datasets = [open_dataset(path) for path in run.data.dataset_path]
+        self.tokenizer: Tokenizer = self.datasets[0].load_tokenizer()
+        self.objective = make_objective(run, self.datasets)
+        self.held_out = self._held_out_objective()
+        self.resume_from = self._newest_checkpoint()
+        self.engine = self._build_engine()
+        self.progress, self.meter = Progress(), Meter()
+        if self.resume_from is not None:
+            self._resume(self.resume_from)
+        self.console: reports.Console | None = None
+        self.files: reports.Files | None = None
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    def _held_out_objective(self) -> Objective | None:
+        path = self.run.data.eval_dataset_path
+        return make_objective(self.run, [open_dataset(path)]) if path else None
+
+    def _newest_checkpoint(self) -> Path | None:
+        found = [] if self.run.train.no_resume else find_checkpoints(self.output)
+        return self.group.broadcast(found[-1] if found else None)
+
+    def _build_engine(self) -> Engine:
+        run, world_size = self.run, self.group.place.world_size
+        config = engine_config(
+            run.engine,
+            run.paths.ds_config or "ds_configs/zero1",
+            batch_size=run.train.batch_size,
+            accumulation_steps=run.train.accumulation_steps,
+            world_size=world_size,
+            max_grad_norm=run.optim.max_grad_norm,
+            learning_rate=run.optim.learning_rate,
+        )
+        return Engine(model := self._build_model(), build_optimizer(model, decays(model), run.optim), config)
+
+    def _build_model(self) -> Model:
+        torch.manual_seed(self.run.train.seed)  # the same weights on every rank
+        model = build_model(self.run.model)
+        initialise(model, deep_init=self.run.train.deep_init)
+        if self.run.paths.pretrained_model_path and self.resume_from is None:
+            report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False)
+            if self.group.place.is_first and (report.missing or report.unexpected):
+                print(f"{self.run.paths.pretrained_model_path}: {report}", flush=True)
+        return model
+
+    def _resume(self, checkpoint: Path) -> None:
+        state = read_state(checkpoint)
+        if state.layout != self.layout():
+            raise UserError(
+                f"{checkpoint}: was written with {_words(state.layout)}, this run has {_words(self.layout())}; "
+                "use the same again, or another --output_model_path with --pretrained_model_path."
+            )
+        if state.tokenizer["fingerprint"] != self.tokenizer.fingerprint:
+            raise UserError(f"{checkpoint}: was trained with another vocabulary than the dataset's; use the same one.")
+        self.engine.load(checkpoint)
+        self.progress = Progress(state.updates, state.samples, state.tokens)
+        if self.group.place.is_first:  # rows are already summed over ranks
+            self.meter.names, self.meter.rows = state.meter_names, state.meter_rows
+
+    def layout(self) -> dict[str, int]:
+        """What an exact continuation needs to be equal."""
+        train = self.run.train
+        return {
+            "processes": self.group.place.world_size,
+            "zero stage": zero_stage(self.run.engine),
+            "batch_size": train.batch_size,
+            "accumulation_steps": train.accumulation_steps,
+        }
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> int:
+        """The run itself; returns the exit status."""
+        run, place = self.run, self.group.place
+        if self.progress.updates >= run.total_updates:
+            if place.is_first:
+                print(f"{self.resume_from}: all {run.total_updates} updates are done; nothing is left to train.")
+            return 0
+        self._open_reports()
+        loader = self._loader()
+        try:
+            if self.progress.updates == 0:
+                self._evaluate(self.progress)
+            done = train(
+                self.engine,
+                loader,
+                self.group,
+                self.progress,
+                self._rhythm(),
+                self._learning_rate,
+                Hooks(self._report, self._evaluate, self._save),
+                self.meter,
+                self.wish,
+                run.train.seed,
+            )
+            self._say_end(done)
+            return 0 if done else REQUEUE
+        finally:
+            loader.close()
+            self._close_reports()
+
+    def _loader(self) -> Loader:
+        run, place = self.run, self.group.place
+        return Loader(
+            self.objective,
+            Sampler(len(self.objective), run.train.seed),
+            rank=place.rank,
+            world_size=place.world_size,
+            batch_size=run.train.batch_size,
+            accumulation=run.train.accumulation_steps,
+            consumed=self.progress.samples,
+            workers=run.data.loader_workers,
+        )
+
+    def _rhythm(self) -> Rhythm:
+        run, train_config = self.run, self.run.train
+        return Rhythm(
+            total=run.total_updates,
+            report=run.updates(train_config.report_steps),
+            evaluate=run.updates(train_config.eval_steps) if train_config.eval_steps and self.held_out else 0,
+            save=run.updates(train_config.save_checkpoint_steps),
+        )
+
+    def _learning_rate(self, update: int) -> float:
+        optim = self.run.optim
+        factor = multiplier(
+            optim.scheduler,
+            update,
+            self.run.total_updates,
+            warmup=optim.warmup,
+            lr_decay=optim.lr_decay,
+            learning_rate=optim.learning_rate,
+        )
+        return optim.learning_rate * factor
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def _report(self, progress: Progress, rate: float) -> None:
+        window = self.meter.updates_in_window()
+        values = self.meter.averages(self.group)
+        seconds = values.pop("seconds")
+        report = {
+            "update": progress.updates,
+            "total_updates": self.run.total_updates,
+            "tokens": progress.tokens,
+            "samples": progress.samples,
+            **values,
+            "learning_rate": rate,
+            "grad_norm": self.engine.grad_norm(),
+            "memory_gb": memory_gb(),
+            "seconds_left": seconds / max(1, window) * (self.run.total_updates - progress.updates),
+        }
+        if self.group.place.is_first:
+            assert self.console and self.files
+            self.console.say(reports.report_line(report))
+            self.console.advance(progress.updates)
+            self.files.write(report, reports.METRICS_FILE, "train")
+            numbers = [(f"train/{name}", value) for name, value in report.items()]
+            self.engine.report(numbers, progress.samples)
+
+    def _evaluate(self, progress: Progress) -> None:
+        if self.held_out is None:
+            return
+        train_config = self.run.train
+        values = evaluate(self.engine, self.held_out, self.group, train_config.batch_size, train_config.eval_samples)
+        report = {"update": progress.updates, "tokens": progress.tokens, **values}
+        if self.group.place.is_first:
+            assert self.console and self.files
+            self.console.say(reports.evaluation_line(report))
+            self.files.write(report, reports.EVALUATION_FILE, "eval")
+
+    def _save(self, progress: Progress) -> None:
+        if progress.updates == 0:
+            return
+        self.meter.flush(self.group)
+        path = save_checkpoint(
+            self.output,
+            self._state(progress),
+            self.engine,
+            self.run.model,
+            self.tokenizer,
+            self.group,
+            keep=self.run.train.keep_checkpoints,
+        )
+        if self.group.place.is_first:
+            assert self.console
+            self.console.say(f"saved {path}")
+
+    def _state(self, progress: Progress) -> State:
+        return State(
+            updates=progress.updates,
+            samples=progress.samples,
+            tokens=progress.tokens,
+            layout=self.layout(),
+            seed=self.run.train.seed,
+            tokenizer={"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint},
+            datasets=[{"path": str(path)} for path in self.run.data.dataset_path],
+            run=self.run.to_dict(),
+            versions=versions(),
+            meter_names=self.meter.names,
+            meter_rows=self.meter.rows,
+        )
+
+    # -- saying --------------------------------------------------------------------------------------------------------
+
+    def _open_reports(self) -> None:
+        if not self.group.place.is_first:
+            return
+        run, done = self.run, self.progress.updates
+        configuration = run.to_dict()
+        board = Path(run.paths.tensorboard_dir or self.output / "tensorboard")
+        (self.output / "run.json").write_text(json.dumps(configuration, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        self.console = reports.Console(run.total_updates, done, run.paths.log_path)
+        self.files = reports.Files(self.output, board, done, configuration)
+        for line in self._introduction(board):
+            self.console.say(line)
+
+    def _introduction(self, board: Path) -> list[str]:
+        run, place, model = self.run, self.group.place, self.run.model
+        sequences = run.train.batch_size * run.train.accumulation_steps * place.world_size
+        lines = [
+            f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
+            f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
+            f"data       {', '.join(run.data.dataset_path)}: {len(self.objective):,} rows of {run.data.seq_length} tokens, "
+            f"objective {self.objective.name}{'' if run.data.no_packing else ', packed'}",
+            f"update     {sequences} sequences = {place.world_size} processes x {run.train.batch_size} x "
+            f"{run.train.accumulation_steps}; {run.total_updates} updates",
+            f"engine     DeepSpeed {deepspeed.__version__}, ZeRO stage {self.engine.stage}, {self.engine.device}, "
+            f"{torch.get_num_threads()} threads, started by {place.launcher}",
+            f"output     {self.output}",
+            f"watch      tensorboard --logdir {board}",
+        ]
+        if self.resume_from:
+            lines.append(f"resume     {self.resume_from} ({self.progress.updates} updates, {self.progress.tokens:,} tokens)")
+        return lines
+
+    def _say_end(self, done: bool) -> None:
+        if self.console and not done:
+            reason = self.wish.reason or "another process's wish"
+            self.console.say(f"stopped by {reason} after update {self.progress.updates}; the same command goes on from there")
+
+    def _close_reports(self) -> None:
+        if self.console and self.files:
+            self.console.close()
+            self.files.close()
+
+
+def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
+    """The objective of `run` over `datasets`, from plain values."""
+    data = run.data
+    assert data.data_processor is not None and data.seq_length is not None
+    if len(datasets) > 1:
+        raise UserError("--dataset_path names several datasets; blends are not ready yet: give one.")
+    return build_objective(
+        data.data_processor,
+        datasets[0],
+        seq_length=data.seq_length,
+        tgt_seq_length=data.tgt_seq_length,
+        seed=run.train.seed,
+        packed=not data.no_packing,
+        whole_word=data.whole_word_masking,
+        span=data.span_masking,
+        span_geo_prob=data.span_geo_prob,
+        span_max_length=data.span_max_length,
+        short_seq_prob=data.short_seq_prob,
+    )
+
+
+def memory_gb() -> float:
+    """Peak memory of this process on its GPU, or its resident memory on the CPU, in 10^9 bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {
+        "uer_ds": uer_ds.__version__,
+        "torch": torch.__version__,
+        "deepspeed": deepspeed.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _words(layout: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in layout.items())
+
+
