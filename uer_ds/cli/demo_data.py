@@ -64,7 +64,11 @@ def cloze_sentences(texts: list[str]) -> Iterator[str]:
     found = 0
     for text in texts:
         middle = len(text) // 2
-        if len(text) in CLOZE_LENGTHS and all("一" <= c <= "鿿" or c in "，。！" for c in text) and text[middle] >= "一":
+        if (
+            len(text) in CLOZE_LENGTHS
+            and all("一" <= c <= "鿿" or c in "，。！" for c in text)
+            and text[middle] >= "一"
+        ):
             yield f"{text[:middle]}[MASK]{text[middle + 1 :]}\t{text[middle]}"
             found += 1
             if found == CLOZE_COUNT:

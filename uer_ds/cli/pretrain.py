@@ -53,7 +53,9 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("processes (without a launcher)")
     group.add_argument("--world_size", type=int, default=1, metavar="N", help="processes over all nodes (default: 1)")
     group.add_argument("--gpu_ranks", type=int, nargs="*", default=[], metavar="R", help="this node's global ranks")
-    group.add_argument("--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port")
+    group.add_argument(
+        "--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port"
+    )
     old = parser.add_argument_group("accepted for UER-py's and TencentPretrain's command lines, without effect")
     for name in ("--deepspeed", "--enable_zero3", "--dynamic_masking"):
         old.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -120,7 +122,9 @@ def complete(data: DataConfig, model: dict[str, Any], tokenizer: dict[str, Any])
         compare_tokenizer(tokenizer, first.tokenizer.fingerprint, data.dataset_path[0])
     for key, size in (("vocab_size", first.tokenizer.vocab_size), ("tgt_vocab_size", _target_size(first))):
         if size is not None and model.setdefault(key, size) != size:
-            raise UserError(f"{key} is {model[key]} in the model JSON, but {names[0]} has {size} tokens; make them equal.")
+            raise UserError(
+                f"{key} is {model[key]} in the model JSON, but {names[0]} has {size} tokens; make them equal."
+            )
     made_for = first.sampling
     data = dataclasses.replace(
         data,

@@ -58,7 +58,12 @@ class ModelConfig:
     relative_position_embedding: bool = option(False, "T5's bucketed attention bias")
     relative_attention_buckets_num: int = option(32, "buckets of the relative position bias")
     rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
-    sinusoidal_layout: str = option("uer", "table of sinusoidalpos; uer: UER-py's; interleaved: its of 2021; halves: Hugging Face's", SINUSOIDAL_LAYOUTS, internal=True)
+    sinusoidal_layout: str = option(
+        "uer",
+        "table of sinusoidalpos; uer: UER-py's; interleaved: its of 2021; halves: Hugging Face's",
+        SINUSOIDAL_LAYOUTS,
+        internal=True,
+    )
     share_embedding: bool = option(False, "the decoder's word table is the encoder's")
     remove_embedding_layernorm: bool = option(False, "no layer norm after the embedding sum")
     factorized_embedding_parameterization: bool = option(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
+import uer_ds
 from uer_ds.errors import UserError
 from uer_ds.launch.place import LOOPBACK, Place
 
@@ -78,7 +80,10 @@ def start(place: Place, timeout_minutes: float = 30.0) -> Group:
     timeout = timedelta(minutes=timeout_minutes)
     try:
         deepspeed.init_distributed(
-            dist_backend=accelerator.communication_backend_name(), timeout=timeout, auto_mpi_discovery=False, verbose=False
+            dist_backend=accelerator.communication_backend_name(),
+            timeout=timeout,
+            auto_mpi_discovery=False,
+            verbose=False,
         )
     except (dist.DistNetworkError, dist.DistStoreError, RuntimeError) as error:
         raise _network_error(error, address, port) from error
@@ -98,6 +103,16 @@ def device() -> torch.device:
     if accelerator.device_name() == "cpu":
         return torch.device("cpu")
     return torch.device(accelerator.current_device_name())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    return {
+        "uer_ds": uer_ds.__version__,
+        "torch": torch.__version__,
+        "deepspeed": deepspeed.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _rendezvous(place: Place) -> tuple[str, int]:

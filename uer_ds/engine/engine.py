@@ -35,7 +35,9 @@ class Engine:
         try:
             self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         except (deepspeed.runtime.config.DeepSpeedConfigError, AssertionError, ValueError) as error:
-            raise UserError(f"DeepSpeed refuses its configuration: {first_line(error)}; see the --ds_config file.") from error
+            raise UserError(
+                f"DeepSpeed refuses its configuration: {first_line(error)}; see the --ds_config file."
+            ) from error
         self._low_precision = self._engine.bfloat16_enabled() or self._engine.fp16_enabled()
         self._grad_norm: Tensor | float | None = None
 
@@ -80,7 +82,9 @@ class Engine:
         """Read what `save` wrote, at the same stage and number of ranks. Collective."""
         found, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
         if found is None:
-            raise UserError(f"{folder}: DeepSpeed finds no state in its folder {ENGINE_TAG!r}; the checkpoint is damaged.")
+            raise UserError(
+                f"{folder}: DeepSpeed finds no state in its folder {ENGINE_TAG!r}; the checkpoint is damaged."
+            )
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter, whole and in float32 on the CPU, under each of its names, one at a time. Collective."""

@@ -6,20 +6,17 @@ This file is the only one that knows all the rooms; each of them takes plain val
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import psutil
 import torch
 
-import uer_ds
 from uer_ds.config.run import RunConfig
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.loader import Loader
+from uer_ds.data.loader import Loader, Objective
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
 from uer_ds.engine.distributed import Group
@@ -30,7 +27,7 @@ from uer_ds.launch.place import Place
 from uer_ds.models.init import decays, initialise
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
-from uer_ds.objectives import Objective, build_objective
+from uer_ds.objectives import build_objective
 from uer_ds.tokenizers import Tokenizer
 from uer_ds.train import reports
 from uer_ds.train.checkpoint import State, find_checkpoints, read_state, save_checkpoint
@@ -279,7 +276,7 @@ class Trainer:
             tokenizer={"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint},
             datasets=[{"path": str(path)} for path in self.run.data.dataset_path],
             run=self.run.to_dict(),
-            versions=versions(),
+            versions=distributed.versions(),
             meter_names=self.meter.names,
             meter_rows=self.meter.rows,
         )
@@ -308,19 +305,23 @@ class Trainer:
             f"objective {self.objective.name}{'' if run.data.no_packing else ', packed'}",
             f"update     {sequences} sequences = {place.world_size} processes x {run.train.batch_size} x "
             f"{run.train.accumulation_steps}; {run.total_updates} updates",
-            f"engine     DeepSpeed {deepspeed.__version__}, ZeRO stage {self.engine.stage}, {self.engine.device}, "
+            f"engine     DeepSpeed {distributed.versions()['deepspeed']}, ZeRO stage {self.engine.stage}, {self.engine.device}, "
             f"{torch.get_num_threads()} threads, started by {place.launcher}",
             f"output     {self.output}",
             f"watch      tensorboard --logdir {board}",
         ]
         if self.resume_from:
-            lines.append(f"resume     {self.resume_from} ({self.progress.updates} updates, {self.progress.tokens:,} tokens)")
+            lines.append(
+                f"resume     {self.resume_from} ({self.progress.updates} updates, {self.progress.tokens:,} tokens)"
+            )
         return lines
 
     def _say_end(self, done: bool) -> None:
         if self.console and not done:
             reason = self.wish.reason or "another process's wish"
-            self.console.say(f"stopped by {reason} after update {self.progress.updates}; the same command goes on from there")
+            self.console.say(
+                f"stopped by {reason} after update {self.progress.updates}; the same command goes on from there"
+            )
 
     def _close_reports(self) -> None:
         if self.console and self.files:
@@ -334,19 +335,21 @@ def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
     assert data.data_processor is not None and data.seq_length is not None
     if len(datasets) > 1:
         raise UserError("--dataset_path names several datasets; blends are not ready yet: give one.")
-    return build_objective(
-        data.data_processor,
-        datasets[0],
-        seq_length=data.seq_length,
-        tgt_seq_length=data.tgt_seq_length,
-        seed=run.train.seed,
-        packed=not data.no_packing,
-        whole_word=data.whole_word_masking,
-        span=data.span_masking,
-        span_geo_prob=data.span_geo_prob,
-        span_max_length=data.span_max_length,
-        short_seq_prob=data.short_seq_prob,
-    )
+    tokenizer = datasets[0].load_tokenizer()
+    options = {
+        "vocab_size": tokenizer.vocab_size,
+        "special": tokenizer.special,
+        "seq_length": data.seq_length,
+        "tgt_seq_length": data.tgt_seq_length,
+        "seed": run.train.seed,
+        "packed": not data.no_packing,
+        "whole_word": data.whole_word_masking,
+        "span": data.span_masking,
+        "span_geo_prob": data.span_geo_prob,
+        "span_max_length": data.span_max_length,
+        "short_seq_prob": data.short_seq_prob,
+    }
+    return build_objective(data.data_processor, datasets[0], options)
 
 
 def memory_gb() -> float:
@@ -356,17 +359,5 @@ def memory_gb() -> float:
     return psutil.Process().memory_info().rss / 1e9
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {
-        "uer_ds": uer_ds.__version__,
-        "torch": torch.__version__,
-        "deepspeed": deepspeed.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _words(layout: dict[str, int]) -> str:
     return ", ".join(f"{name} {value}" for name, value in layout.items())
-
-

@@ -1,0 +1,77 @@
+"""Configuration objects: unknown keys, wrong types and contradictions are refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
+from uer_ds.config.resources import find_json
+from uer_ds.config.run import DataConfig, OptimConfig, PathConfig, RunConfig, TrainConfig
+from uer_ds.errors import UserError
+
+TINY = {"emb_size": 8, "hidden_size": 8, "feedforward_size": 16, "heads_num": 2, "layers_num": 1, "vocab_size": 50}
+
+
+def run_config(**train: Any) -> RunConfig:
+    model = model_config_from_dict(TINY)
+    return RunConfig(model, DataConfig(), OptimConfig(), TrainConfig(**train), PathConfig(), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"layer_num": 2}, "did you mean 'layers_num'"),
+        ({"layers_num": "2"}, "layers_num is '2'; expected an integer"),
+        ({"layers_num": None}, "layers_num is missing"),
+        ({"tie_weights": 1}, "tie_weights is 1; expected true or false"),
+        ({"encoder": "transfomer"}, "did you mean 'transformer'"),
+        ({"target": ["mln"]}, "did you mean 'mlm'"),
+        ({"heads_num": 3}, "hidden_size 8 is not a multiple of heads_num 3"),
+        ({"dropout": 1.5}, "dropout is 1.5"),
+        ({"target": ["cls"]}, "needs labels_num"),
+    ],
+)
+def test_a_bad_model_key_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match="^model.json: ") as caught:
+        model_config_from_dict({**TINY, **change}, "model.json")
+    assert words in str(caught.value)
+
+
+def test_a_model_survives_its_json() -> None:
+    config = model_config_from_dict({**TINY, "embedding": ["word", "pos"], "dropout": 0, "stream_0": TINY})
+    assert config.embedding == ("word", "pos")
+    assert config.dropout == 0.0
+    assert isinstance(config.stream_0, ModelConfig)
+    assert model_config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_updates_count_accumulated_micro_batches() -> None:
+    run = run_config(total_steps=100, accumulation_steps=4, report_steps=2)
+    assert run.total_updates == 25
+    assert run.updates(run.train.report_steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [({"batch_size": 0}, "--batch_size is 0"), ({"total_steps": 2, "accumulation_steps": 4}, "not one update")],
+)
+def test_a_bad_run_is_refused(train: dict[str, int], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run_config(**train)
+
+
+def test_json_mistakes_name_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text('{"emb_size": 8,\n "oops"}')
+    with pytest.raises(UserError, match="line 2, column 8"):
+        read_json_object(path)
+
+
+def test_a_missing_file_offers_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"--ds_config: no such file: zer2.*'zero2'"):
+        find_json("ds_configs", "zer2", "--ds_config")
+    assert find_json("ds_configs", "ds_configs/zero2.json", "--ds_config").name == "zero2.json"

@@ -1,0 +1,106 @@
+"""Every launcher's variables give the same picture of who is who."""
+
+from __future__ import annotations
+
+import pytest
+
+from uer_ds.errors import UserError
+from uer_ds.launch.local import launch_command, parse_master
+from uer_ds.launch.place import Place, find_place, first_node, tasks_on_node
+
+
+def test_nothing_set_is_one_process() -> None:
+    place = find_place({})
+    assert (place.launcher, place.rank, place.world_size, place.local_world_size) == ("none", 0, 1, 1)
+
+
+def test_deepspeed_and_torchrun() -> None:
+    variables = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29501"}
+    assert find_place({**variables, "LOCAL_SIZE": "4"}) == Place("deepspeed", 5, 8, 1, 4, "a", 29501)
+    torchrun = find_place({**variables, "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"})
+    assert (torchrun.launcher, torchrun.local_world_size) == ("torchrun", 4)
+
+
+def test_a_launcher_inside_an_allocation_wins_over_the_allocation() -> None:
+    inside = {"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "OMPI_COMM_WORLD_SIZE": "9"}
+    assert find_place(inside).world_size == 2
+
+
+def test_open_mpi_on_one_machine_needs_no_talk() -> None:
+    def variables(rank: int) -> dict[str, str]:
+        names = {"RANK": rank, "SIZE": 2, "LOCAL_RANK": rank, "LOCAL_SIZE": 2}
+        return {f"OMPI_COMM_WORLD_{name}": str(value) for name, value in names.items()} | {"PMIX_NAMESPACE": "job-7"}
+
+    places = [find_place(variables(rank)) for rank in range(2)]
+    assert [p.rank for p in places] == [0, 1]
+    assert places[0].address == "127.0.0.1"
+    assert places[0].port == places[1].port
+
+
+def test_mpi_over_machines_has_to_ask() -> None:
+    names = {"RANK": 3, "SIZE": 4, "LOCAL_RANK": 1, "LOCAL_SIZE": 2}
+    place = find_place({f"OMPI_COMM_WORLD_{name}": str(value) for name, value in names.items()})
+    assert place.address == ""
+
+
+def test_slurm_step() -> None:
+    variables = {
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+        "SLURM_STEP_NODELIST": "gpu[07-08]",
+        "SLURM_JOB_ID": "42",
+        "PATH": "",
+    }
+    place = find_place(variables)
+    assert (place.rank, place.world_size, place.local_rank, place.local_world_size) == (2, 3, 0, 1)
+    assert place.address == "gpu07"
+    assert 20000 <= place.port < 30000
+
+
+def test_batch_script_of_slurm_is_not_a_step() -> None:
+    assert find_place({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).world_size == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("n1", "n1"), ("n1,n2", "n1"), ("gpu[07-09,12],cpu1", "gpu07"), ("login,gpu[1-2]", "login")]
+)
+def test_first_node(text: str, name: str) -> None:
+    assert first_node(text) == name
+
+
+def test_tasks_on_node() -> None:
+    assert [tasks_on_node("2(x3),1", node) for node in range(4)] == [2, 2, 2, 1]
+
+
+def test_incomplete_variables_are_named() -> None:
+    with pytest.raises(UserError, match="WORLD_SIZE is 'many'"):
+        find_place({"RANK": "0", "WORLD_SIZE": "many"})
+
+
+def test_page_command_starts_local_processes() -> None:
+    command = launch_command(8, range(8), "tcp://localhost:12345", ["pretrain", "--batch_size", "64"])
+    assert command[-5:] == ["--module", "uer_ds", "pretrain", "--batch_size", "64"]
+    assert "--node_rank=0" in command
+    assert "--master_addr=127.0.0.1" in command
+
+
+def test_second_node_of_a_page_command() -> None:
+    command = launch_command(16, range(8, 16), "tcp://10.0.0.1:777", [])
+    assert "--node_rank=1" in command
+    assert "--master_port=777" in command
+
+
+@pytest.mark.parametrize("ranks", [[0, 2], [1, 2], [0, 1, 2], [4, 5]])
+def test_ranks_that_form_no_block_are_refused(ranks: list[int]) -> None:
+    with pytest.raises(UserError, match="--gpu_ranks"):
+        launch_command(4, ranks, "tcp://localhost:1", [])
+
+
+@pytest.mark.parametrize("text", ["localhost", "tcp://localhost", "tcp://h:x", "tcp://h:0", "tcp://h:99999"])
+def test_master_ip_is_checked(text: str) -> None:
+    with pytest.raises(UserError, match="--master_ip"):
+        parse_master(text)
