@@ -48,10 +48,10 @@ TOKENIZERS = Registry(
     "tokenizer",
     {
         "bert": "uer_ds.tokenizers.bert:load",
-        "bpe": "uer_ds.tokenizers.bpe:BpeTokenizer",
-        "char": "uer_ds.tokenizers.char:CharTokenizer",
-        "space": "uer_ds.tokenizers.space:SpaceTokenizer",
-        "xlmroberta": "uer_ds.tokenizers.xlmroberta:XlmRobertaTokenizer",
+        "bpe": "uer_ds.tokenizers.bpe:load",
+        "char": "uer_ds.tokenizers.char:load",
+        "space": "uer_ds.tokenizers.space:load",
+        "xlmroberta": "uer_ds.tokenizers.xlmroberta:load",
     },
 )
 
