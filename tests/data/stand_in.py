@@ -1,0 +1,29 @@
+"""A tokenizer for tests of data at rest: one id a character, no vocabulary file, no compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from uer_ds.tokenizers.base import Ids, Offsets, Tokenizer, offsets_of
+from uer_ds.tokenizers.special import SpecialTokens
+from uer_ds.tokenizers.vocabulary import Vocabulary
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class StandIn(Tokenizer):
+    """Character c that is no white space -> 5 + ord(c) % (vocab_size - 5)."""
+
+    def __init__(self, vocab_size: int = 30000):
+        tokens = [*SPECIAL, *(f"t{i}" for i in range(vocab_size - 5))]
+        files = {"vocab_path": "\n".join(tokens).encode()}
+        super().__init__("stand-in", Vocabulary(tokens), SpecialTokens(), files)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
+        rows = [[5 + ord(c) % (self.vocab_size - 5) for c in text if not c.isspace()] for text in texts]
+        return np.array([i for row in rows for i in row], np.int32), offsets_of(map(len, rows))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self.tokens[i] for i in ids)
