@@ -13,7 +13,7 @@ def options(arguments: list[str]) -> dict[str, list[str]]:
 
 
 def test_roberta_command_of_the_page() -> None:
-    given = "--embedding word_pos_seg --encoder transformer --mask fully_visible --target mlm".split()
+    given = ["--embedding", "word_pos_seg", "--encoder", "transformer", "--mask", "fully_visible", "--target", "mlm"]
     assert options(modernise_pretrain(given)) == {
         "embedding": ["word", "pos", "seg"],
         "encoder": ["transformer"],

@@ -36,7 +36,7 @@ def run_config(**train: Any) -> RunConfig:
     ],
 )
 def test_a_bad_model_key_is_named(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match="^model.json: ") as caught:
+    with pytest.raises(UserError, match=r"^model\.json: ") as caught:
         model_config_from_dict({**TINY, **change}, "model.json")
     assert words in str(caught.value)
 

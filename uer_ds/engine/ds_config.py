@@ -1,7 +1,8 @@
 """DeepSpeed JSON in, complete engine configuration out.
 
-The JSON owns memory, precision and communication. Batch sizes, accumulation and clipping belong to the options; they are
-written into it here, always (DeepSpeed 0.19 clips at 1.0 when the JSON is silent), and a JSON that contradicts them is refused.
+The JSON owns memory, precision and communication. Batch sizes, accumulation and clipping belong to the options; they
+are written into it here, always (DeepSpeed 0.19 clips at 1.0 when the JSON is silent), and a JSON that contradicts them
+is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def engine_config(
         "gradient_accumulation_steps": (accumulation_steps, "--accumulation_steps"),
         "train_batch_size": (
             batch_size * accumulation_steps * world_size,
-            f"--batch_size {batch_size} x --accumulation_steps {accumulation_steps} x {world_size} processes =",
+            f"--batch_size {batch_size} x {accumulation_steps} micro-batches x {world_size} processes =",
         ),
         "gradient_clipping": (max_grad_norm, "--max_grad_norm"),
     }

@@ -1,7 +1,8 @@
 """`Engine`: one model under DeepSpeed, seen through the few verbs that a training loop needs.
 
-DeepSpeed counts micro-batches itself: `backward` and `step` are called for each of them, and it updates at the boundary.
-The loss given to `backward` is a sum already divided by the update's global count, hence `scale_wrt_gas=False`.
+DeepSpeed counts micro-batches itself: `backward` and `step` are called for each of them, and it updates at the
+boundary. The loss given to `backward` is a sum already divided by the update's global count, hence
+`scale_wrt_gas=False`.
 """
 
 from __future__ import annotations

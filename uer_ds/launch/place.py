@@ -1,7 +1,8 @@
 """`Place`: which of how many processes this is, read from the variables that launchers set.
 
-`find_place` is a pure function of the environment, so one process can play every rank in a test. Understood: `deepspeed` and
-`torchrun` (RANK, WORLD_SIZE), Open MPI, MPICH and Intel MPI (`mpirun`), SLURM (`srun`), and nothing at all (one process).
+`find_place` is a pure function of the environment, so one process can play every rank in a test. Understood:
+`deepspeed` and `torchrun` (RANK, WORLD_SIZE), Open MPI, MPICH and Intel MPI (`mpirun`), SLURM (`srun`), and nothing at
+all (one process).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ LOOPBACK = "127.0.0.1"
 class Place:
     """One process of a run. `local_*` counts the processes of this machine only.
 
-    `address` and `port` are where rank 0 listens; `address` is empty where only the processes themselves can tell (MPI over
+    `address` and `port` are where rank 0 listens; `address` is empty where only the processes themselves can tell (MPI
+    over
     several machines: they ask each other).
     """
 

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or absent.
 
-`OUTPUT/checkpoint-N` (N updates) holds `engine/` (DeepSpeed's own files), `model.safetensors` (plain float32 weights under
-UER's names), `config.json`, `tokenizer/` and `state.json`. All of it is written under another name, synced, `state.json` last,
+`OUTPUT/checkpoint-N` (N updates) holds `engine/` (DeepSpeed's own files), `model.safetensors` (plain float32 weights
+under UER's names), `config.json`, `tokenizer/` and `state.json`. All of it is written under another name, synced,
+`state.json` last,
 then renamed: a folder called checkpoint-N can be trusted. Cost: about 16 bytes a parameter on disk.
 """
 

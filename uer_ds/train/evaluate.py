@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from uer_ds.data.batch import Terms
+from uer_ds.data.loader import Objective
 from uer_ds.engine.distributed import Group
 from uer_ds.engine.engine import Engine
-from uer_ds.data.loader import Objective
 from uer_ds.train.meter import add_terms, means
 
 
@@ -16,8 +16,8 @@ from uer_ds.train.meter import add_terms, means
 def evaluate(engine: Engine, objective: Objective, group: Group, batch_size: int, samples: int = 0) -> dict[str, float]:
     """Loss and accuracy over the first `samples` samples (0: all) of the objective's first epoch. Collective.
 
-    Every rank runs the model equally often, as ZeRO-3 demands; a rank without samples of its own in the last round repeats
-    one and does not count it.
+    Every rank runs the model equally often, as ZeRO-3 demands; a rank without samples of its own in the last round
+    repeats one and does not count it.
     """
     count = min(samples or len(objective), len(objective))
     place = group.place

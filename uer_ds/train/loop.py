@@ -1,7 +1,7 @@
 """The training loop: agree, compute, update; report, evaluate and save now and then.
 
-The loss of an update is the sum over everything divided by the count over everything, across micro-batches and ranks: label
-counts are added up before the first backward pass, so no rank needs to correct afterwards.
+The loss of an update is the sum over everything divided by the count over everything, across micro-batches and ranks:
+label counts are added up before the first backward pass, so no rank needs to correct afterwards.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def agree(group: Group, micro_batches: list[Batch], wish: StopWish) -> Agreement
 
 
 def share_of_loss(terms: Terms, agreement: Agreement, world_size: int) -> Tensor:
-    """This micro-batch's part of the update's loss, times `world_size` because DeepSpeed averages gradients over ranks."""
+    """This micro-batch's part of the update's loss, times `world_size` because DeepSpeed averages gradients over
+    ranks."""
     parts = [
         total * (world_size / agreement.counts[name.removeprefix("loss_")])
         for name, (total, _) in terms.items()

@@ -1,7 +1,7 @@
 """`Meter`: sums and counts of the updates since the last report, over all ranks, divided once.
 
-What it adds in a step is a few device scalars; the host reads them when a report or a checkpoint is due. Rows are kept per
-update and added in update order in float64, so a resumed run reports the same digits as one that never stopped.
+What it adds in a step is a few device scalars; the host reads them when a report or a checkpoint is due. Rows are kept
+per update and added in update order in float64, so a resumed run reports the same digits as one that never stopped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def add_terms(left: Terms | None, right: Terms) -> Terms:
 class Meter:
     """Losses, accuracies and rates between two reports.
 
-    `rows` are finished updates, summed over all ranks: [sum, count, sum, count, ...] in the order of `names`. Collective
+    `rows` are finished updates, summed over all ranks: [sum, count, sum, count, ...] in the order of `names`.
+    Collective
     methods: `flush`, `averages`.
     """
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -298,30 +297,30 @@ class Trainer:
     def _introduction(self, board: Path) -> list[str]:
         run, place, model = self.run, self.group.place, self.run.model
         sequences = run.train.batch_size * run.train.accumulation_steps * place.world_size
+        packed = "padded" if run.data.no_packing else "packed"
+        rows = f"{len(self.objective):,} {packed} rows of {run.data.seq_length} tokens"
+        version = distributed.versions()["deepspeed"]
         lines = [
             f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
             f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
-            f"data       {', '.join(run.data.dataset_path)}: {len(self.objective):,} rows of {run.data.seq_length} tokens, "
-            f"objective {self.objective.name}{'' if run.data.no_packing else ', packed'}",
+            f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.name}",
             f"update     {sequences} sequences = {place.world_size} processes x {run.train.batch_size} x "
             f"{run.train.accumulation_steps}; {run.total_updates} updates",
-            f"engine     DeepSpeed {distributed.versions()['deepspeed']}, ZeRO stage {self.engine.stage}, {self.engine.device}, "
-            f"{torch.get_num_threads()} threads, started by {place.launcher}",
+            f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
+            f"{torch.get_num_threads()} threads, launcher {place.launcher}",
             f"output     {self.output}",
             f"watch      tensorboard --logdir {board}",
         ]
         if self.resume_from:
-            lines.append(
-                f"resume     {self.resume_from} ({self.progress.updates} updates, {self.progress.tokens:,} tokens)"
-            )
+            done = f"{self.progress.updates} updates, {self.progress.tokens:,} tokens"
+            lines.append(f"resume     {self.resume_from} ({done})")
         return lines
 
     def _say_end(self, done: bool) -> None:
         if self.console and not done:
             reason = self.wish.reason or "another process's wish"
-            self.console.say(
-                f"stopped by {reason} after update {self.progress.updates}; the same command goes on from there"
-            )
+            after = f"after update {self.progress.updates}"
+            self.console.say(f"stopped by {reason} {after}; the same command goes on from there")
 
     def _close_reports(self) -> None:
         if self.console and self.files:

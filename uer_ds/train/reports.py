@@ -53,7 +53,7 @@ class Console:
     """Lines on stdout (and in a log file), under a progress bar when stdout is a terminal."""
 
     def __init__(self, total_updates: int, done_updates: int, log_path: str | None = None):
-        self._log: TextIO | None = open(log_path, "a", encoding="utf-8") if log_path else None
+        self._log: TextIO | None = Path(log_path).open("a", encoding="utf-8") if log_path else None
         self._bar: Any = None
         if sys.stdout.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
