@@ -1,0 +1,66 @@
+"""Small real datasets made from lists of ids: `toy_dataset(tmp_path, [[[201, 202], [203]], ...])`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from uer_ds.data.dataset import Dataset, open_dataset
+from uer_ds.data.indexed import IndexedDatasetWriter
+from uer_ds.data.manifest import ColumnRecord, Manifest, ShardRecord, TokenizerRecord
+from uer_ds.tokenizers.special import SpecialIds
+
+PAD, UNK, CLS, SEP, MASK, SENTINEL = 0, 100, 101, 102, 103, 900
+VOCAB_SIZE = 1000
+SPECIAL = SpecialIds(pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK, sentinel=SENTINEL)
+
+Document = Sequence[Sequence[int]]
+
+
+def toy_dataset(
+    folder: Path,
+    documents: Sequence[Document],
+    shards: int = 1,
+    layout: str = "sentences",
+    columns: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+) -> Dataset:
+    """Write documents (lists of items, which are lists of ids) to `folder` and open them.
+
+    `columns`: name -> ("document" or "token", its numbers through all documents).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = columns or {}
+    records = []
+    done = dict.fromkeys(columns, 0)
+    for s in range(shards):
+        part = documents[len(documents) * s // shards : len(documents) * (s + 1) // shards]
+        records.append(_write_shard(folder, f"{s:05d}", part))
+        for name, (per, values) in columns.items():
+            count = records[-1].documents if per == "document" else records[-1].tokens
+            np.save(folder / f"{s:05d}.{name}.npy", np.asarray(values[done[name] : done[name] + count]))
+            done[name] += count
+    special = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK, "sentinel": SENTINEL}
+    tokenizer = TokenizerRecord("tokenizer", {}, "toy", VOCAB_SIZE, special)
+    described = tuple(ColumnRecord(name, "int64", per) for name, (per, _) in columns.items())
+    Manifest(layout, "int16", tokenizer, None, tuple(records), described).write(folder)
+    return open_dataset(folder)
+
+
+def _write_shard(folder: Path, name: str, documents: Sequence[Document]) -> ShardRecord:
+    with IndexedDatasetWriter(folder / name, np.dtype(np.int16)) as writer:
+        for document in documents:
+            for item in document:
+                writer.add_item(list(item))
+            writer.end_document()
+    return ShardRecord(name, writer.documents, writer.items, writer.tokens, 0, 0, ())
+
+
+def random_documents(count: int, longest: int, seed: int = 0, items: int = 1) -> list[list[list[int]]]:
+    """Documents of 1 .. `items` items of 1 .. `longest` ordinary ids."""
+    rng = np.random.default_rng(seed)
+    return [
+        [rng.integers(200, 900, rng.integers(1, longest + 1)).tolist() for _ in range(rng.integers(1, items + 1))]
+        for _ in range(count)
+    ]

@@ -1,0 +1,48 @@
+"""`lm`: predict the next token of full rows (or of one document a row).
+
+Rows overlap by one token, so every token of the corpus except the [CLS] that opens a document is predicted exactly
+once in an epoch. The last token of a document predicts nothing, and padding is never trained (UER-py trains one pad in
+every short row).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uer_ds.data.batch import Batch
+from uer_ds.data.windows import Rows, TokenStream, open_rows
+from uer_ds.objectives.base import Ints, labels_where, require_ids, row_batch
+from uer_ds.tokenizers.special import SpecialIds
+
+
+class CausalLanguageModel:
+    """Next-token prediction within documents."""
+
+    name = "lm"
+    targets = ("lm",)
+    layouts = ("documents", "sentences")
+    needs = "at least one document"
+
+    def __init__(
+        self,
+        dataset: Any,
+        special: SpecialIds,
+        seq_length: int = 128,
+        packed: bool = True,
+    ):
+        self.dataset = dataset
+        self._packed = packed
+        cls, sep, pad = require_ids(special, self.name, "cls", "sep", "pad")
+        stream = TokenStream(dataset, cls, sep, pad)
+        self._rows = open_rows(stream, seq_length, packed, overlap=1)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batch(self, epochs: Ints, numbers: Ints) -> Batch:
+        """[B, S] rows; labels "lm" [B, S] hold the id that follows each position in its document."""
+        rows = self._rows.read(numbers)  # [B, S + 1]
+        same_document = rows.documents[:, 1:] == rows.documents[:, :-1]
+        predicted = same_document & (rows.segments[:, 1:] > 0)
+        source = Rows(*(part[:, :-1] for part in (rows.ids, rows.documents, rows.positions, rows.segments)))
+        return row_batch(source, self._packed, {"lm": labels_where(predicted, rows.ids[:, 1:])})
