@@ -1,0 +1,1 @@
+"""One table of rules per family of models, and how to tell which family a checkpoint belongs to."""

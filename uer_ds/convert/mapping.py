@@ -1,0 +1,162 @@
+"""From one layout of names to the other with the table of a family: heads, ties, copies and leftovers.
+
+Every tensor must be used. What a family knows to carry nothing (buffers) is dropped and reported; anything else that
+is left over is refused by name, unless the user's expression allows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from uer_ds.convert.families.family import Family, Head
+from uer_ds.convert.lazy import LazyTensor, TensorMap, same_values
+from uer_ds.convert.rules import TO_OURS, TO_THEIRS, apply_rules, listed
+from uer_ds.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The converted tensors, the head that was found, whether the output layer is tied, and what was dropped."""
+
+    tensors: dict[str, LazyTensor]
+    head: str
+    tied: bool
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user said about heads and leftovers."""
+
+    head: str | None = None
+    ignore: str | None = None
+    architecture: str | None = None  # of their configuration, where heads share their names
+
+
+def map_to_theirs(family: Family, tensors: TensorMap, choice: Choice, where: str) -> Mapped:
+    """Our tensors as the family's Hugging Face model has them."""
+    untied, tied = _without_ties(family, tensors, where)
+    head = _choose_head(family, untied, TO_THEIRS, choice, where)
+    converted = apply_rules(untied, (*family.rules, *family.heads[head].rules), TO_THEIRS)
+    converted.require_all(where)
+    dropped = _leftovers(family, set(untied) - converted.used, TO_THEIRS, choice, where)
+    result = converted.tensors
+    for copies in family.copies:
+        if copies.written and copies.name in result:
+            result.update(dict.fromkeys(copies.copies, result[copies.name]))
+    return Mapped(result, head, tied, dropped)
+
+
+def map_to_ours(family: Family, tensors: TensorMap, choice: Choice, where: str) -> Mapped:
+    """Their tensors under our names; tied names are all present and share one tensor."""
+    named = canonical_names(family, tensors)
+    dropped = [name for name in named if family.is_unused(name)]
+    useful = {name: tensor for name, tensor in named.items() if not family.is_unused(name)}
+    used_copies = _fill_copies(family, useful)
+    head = _choose_head(family, useful, TO_OURS, choice, where)
+    converted = apply_rules(useful, (*family.rules, *family.heads[head].rules), TO_OURS)
+    converted.require_all(where)
+    dropped += _leftovers(family, set(useful) - converted.used - used_copies, TO_OURS, choice, where)
+    tied = _add_ties(family, converted.tensors, family.heads[head])
+    return Mapped(converted.tensors, head, tied, tuple(dropped))
+
+
+def canonical_names(family: Family, tensors: TensorMap) -> dict[str, LazyTensor]:
+    """Their names as today's models with a head spell them: old layer norm names, files of bare models."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        name = re.sub(r"(?i:(layer_?norm))\.gamma$", r"\1.weight", name)
+        renamed[re.sub(r"(?i:(layer_?norm))\.beta$", r"\1.bias", name)] = tensor
+    if any(name.startswith(family.prefix) for name in renamed):
+        return renamed
+    heads = tuple(name for head in family.heads.values() for item in head.rules for name in item.theirs)
+    return {name if name in heads else family.prefix + name: tensor for name, tensor in renamed.items()}
+
+
+def _fill_copies(family: Family, tensors: dict[str, LazyTensor]) -> set[str]:
+    """Put a copy in place of an absent tensor; returns the names that are only copies."""
+    names = set()
+    for group in family.copies:
+        present = [name for name in group.copies if name in tensors]
+        if present:
+            tensors.setdefault(group.name, tensors[present[0]])
+        names.update(present)
+    return names
+
+
+def _without_ties(family: Family, tensors: TensorMap, where: str) -> tuple[dict[str, LazyTensor], bool]:
+    """Leave out tied names; whether they are really tied is found by comparing the values."""
+    rest = dict(tensors)
+    tied = False
+    for tie in family.ties:
+        if tie.name not in rest or tie.owner not in rest:
+            continue
+        equal = same_values(rest[tie.name], rest[tie.owner])
+        if tie.always and not equal:
+            raise UserError(
+                f"{where}: {tie.name} differs from {tie.owner}; Hugging Face's {family.name} has one for both."
+            )
+        if equal:
+            del rest[tie.name]
+            tied = tied or not tie.always
+    return rest, tied
+
+
+def _add_ties(family: Family, tensors: dict[str, LazyTensor], head: Head) -> bool:
+    """Give tied names their tensor; True when the output layer is the word table."""
+    needed = {name for item in head.rules for name in item.ours}
+    tied = False
+    for tie in family.ties:
+        if tie.name not in needed and not tie.always:
+            continue
+        if tie.name not in tensors or same_values(tensors[tie.name], tensors[tie.owner]):
+            tensors[tie.name] = tensors[tie.owner]
+            tied = tied or not tie.always
+    return tied
+
+
+def _choose_head(family: Family, tensors: TensorMap, direction: str, choice: Choice, where: str) -> str:
+    """The head that the user named, or the largest whose tensors are all there."""
+    if choice.head is not None:
+        if choice.head not in family.heads:
+            raise unknown_name("head", choice.head, family.heads, f"--head of family {family.name}")
+        return choice.head
+    complete = [name for name, head in family.heads.items() if _is_complete(head, tensors, direction)]
+    named = [name for name in complete if family.heads[name].architecture == choice.architecture]
+    candidates = named or [name for name in complete if _has_rows(name, tensors)]
+    return max(candidates, key=lambda name: len(family.heads[name].rules))
+
+
+def _is_complete(head: Head, tensors: TensorMap, direction: str) -> bool:
+    needed = [name for item in head.rules if not item.optional for name in item.names(direction)[0]]
+    return all(name in tensors for name in needed)
+
+
+def _has_rows(head: str, tensors: TensorMap) -> bool:
+    """Question answering and token classification share the name `output_layer`: start and end are two rows."""
+    output = tensors.get("output_layer.weight")
+    return head != "question_answering" or output is None or output.shape[0] == 2
+
+
+def _leftovers(family: Family, names: Iterable[str], direction: str, choice: Choice, where: str) -> tuple[str, ...]:
+    """The unused names that may be dropped; the others are refused."""
+    names = sorted(names)
+    allowed = [name for name in names if _may_drop(family, name, direction, choice)]
+    refused = [name for name in names if name not in allowed]
+    if refused:
+        raise UserError(
+            f"{where}: {listed(refused)} not part of a {family.name} model that can be converted; "
+            "allow losing them with --ignore REGEX or choose another --head."
+        )
+    return tuple(allowed)
+
+
+def _may_drop(family: Family, name: str, direction: str, choice: Choice) -> bool:
+    if choice.ignore is not None and re.search(choice.ignore, name):
+        return True
+    heads = {pattern for head in family.heads.values() for item in head.rules for pattern in item.names(direction)[0]}
+    if choice.head is not None:  # the user chose a head: the others go
+        return name in heads
+    return direction == TO_OURS and "pooler" in name  # Hugging Face's models save a pooler that no head uses

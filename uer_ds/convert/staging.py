@@ -1,0 +1,74 @@
+"""Outputs that are whole or absent: written beside their place under a temporary name, synced, then renamed.
+
+An existing output is touched only with `force`, and only when the new one is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from uer_ds.errors import UserError
+
+
+def refuse_existing(output: Path, force: bool) -> None:
+    """Raise `UserError` when `output` exists and must not be replaced."""
+    if output.exists() and not force:
+        raise UserError(f"{output}: exists already; choose another name or replace it with --force.")
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A temporary folder on the same disk as `output`, removed at the end; disk errors become one sentence."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}).") from None
+    try:
+        yield temporary
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}); nothing was left there.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(temporary: Path, output: Path) -> None:
+    """Make the staged folder the output, replacing what is there."""
+    sync_tree(temporary)
+    os.chmod(temporary, 0o755)
+    if output.exists():
+        old = output.with_name(f".{output.name}.replaced-{os.getpid()}")
+        os.replace(output, old)
+        os.replace(temporary, output)
+        remove(old)
+    else:
+        os.replace(temporary, output)
+    temporary.mkdir()  # `staged` removes it
+
+
+def publish_files(temporary: Path, output: Path) -> None:
+    """Move the staged files to the folder of `output`; the file called like the output goes last."""
+    sync_tree(temporary)
+    for file in sorted(temporary.iterdir(), key=lambda file: file.name == output.name):
+        os.replace(file, output.parent / file.name)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file of a folder to the disk."""
+    for file in folder.rglob("*"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
