@@ -1,0 +1,153 @@
+"""`build_model` and `Model`: embedding, encoder, [target embedding, decoder], target.
+
+The names of the five children and of everything below them are UER-py's, so `state_dict()` keys equal those of its
+files. The model knows no rank, no file and no flag. B rows, S source tokens, T target tokens, H width of the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.data.batch import Batch, Terms
+from uer_ds.errors import UserError
+from uer_ds.models.embeddings import build_embedding
+from uer_ds.registry import DECODERS, ENCODERS, TARGETS
+
+
+class Model(nn.Module):
+    """A model that answers a `Batch` with `Terms`: sums and counts of losses and right predictions."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: nn.Module,
+        encoder: nn.Module,
+        target: dict[str, nn.Module],
+        tgt_embedding: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.config = config
+        self.embedding = embedding
+        self.encoder = encoder
+        self.tgt_embedding = tgt_embedding
+        self.decoder = decoder
+        self.target = nn.ModuleDict(target)
+
+    def forward(self, batch: Batch) -> Terms:
+        """The terms of every target, for example {"loss_mlm": (sum, count), "accuracy_mlm": (sum, count)}.
+
+        Raises UserError when the batch lacks the labels of a target.
+        """
+        hidden = self.output(batch)
+        segments = (batch.decoder or batch).segments
+        terms: Terms = {}
+        for name, target in self.target.items():
+            label_names = cast(tuple[str, ...], target.label_names)
+            labels = _labels(name, label_names, batch)
+            for label_name, (loss, correct, count) in zip(label_names, target(hidden, segments, *labels), strict=True):
+                terms[f"loss_{label_name}"] = (loss, count)
+                terms[f"accuracy_{label_name}"] = (correct, count)
+        return terms
+
+    def output(self, batch: Batch) -> Tensor:
+        """What the targets read.
+
+        The decoder's output [B, T, H], or the encoder's [B, S, H] where there is no decoder.
+        """
+        memory = self.encode(batch)
+        if self.decoder is None:
+            return memory
+        target = batch.decoder
+        if target is None:
+            raise UserError(
+                "this model has a decoder, but the batch has no decoder input; "
+                "use an objective with targets (mt, t5, bart, gsg)."
+            )
+        assert self.tgt_embedding is not None
+        embedded = self.tgt_embedding(target.ids, target.segments, target.positions)
+        return self.decoder(
+            embedded, memory, target.segments, batch.segments, target.positions, target.documents, batch.documents
+        )
+
+    def encode(self, batch: Batch | Any, segments: Any = None) -> Tensor:
+        """Features: the encoder's output [B, S, H].
+
+        Args:
+            batch: a `Batch`, or ids: an integer array or tensor [B, S].
+            segments: with ids, an integer array [B, S]; 0 means padding.
+        """
+        if not isinstance(batch, Batch):
+            batch = self._plain_batch(batch, segments)
+        embedded = self.embedding(batch.ids, batch.segments, batch.positions)
+        return self.encoder(embedded, batch.segments, batch.positions, batch.documents)
+
+    def _plain_batch(self, ids: Any, segments: Any) -> Batch:
+        device = next(self.parameters()).device
+        ids, segments = (torch.as_tensor(x, dtype=torch.int64, device=device) for x in (ids, segments))
+        if ids.ndim != 2 or ids.shape != segments.shape:
+            raise UserError(
+                f"encode: ids have shape {tuple(ids.shape)} and segments {tuple(segments.shape)}; "
+                "expected two integer arrays of the same shape [batch, sequence]."
+            )
+        return Batch(ids, segments)
+
+
+def _labels(target: str, names: tuple[str, ...], batch: Batch) -> list[Tensor]:
+    missing = [name for name in names if name not in batch.labels]
+    if missing:
+        found = ", ".join(sorted(batch.labels)) or "none"
+        raise UserError(
+            f"target {target!r} needs labels {', '.join(missing)}, but the batch has {found}; "
+            "choose the objective (data_processor) that belongs to this target."
+        )
+    return [batch.labels[name] for name in names]
+
+
+def build_model(config: ModelConfig) -> Model:
+    """The model that `config` describes, with random weights from torch's generator.
+
+    `config.vocab_size` must be set. Raises UserError otherwise; contradictions were refused when the config was made.
+    """
+    if config.vocab_size is None:
+        raise UserError("vocab_size is missing; give it in the model JSON or give a vocabulary.")
+    tgt_vocab_size = config.tgt_vocab_size or config.vocab_size
+    output_size = tgt_vocab_size if config.decoder else config.vocab_size
+    embedding = build_embedding(config, config.embedding, config.vocab_size)
+    encoder = ENCODERS[config.encoder].from_config(config)
+    tgt_embedding, decoder = None, None
+    if config.decoder:
+        tgt_embedding = build_embedding(config, config.tgt_embedding, tgt_vocab_size)
+        decoder = DECODERS[config.decoder].from_config(config)
+    target = {name: TARGETS[name].from_config(config, output_size) for name in config.target}
+    model = Model(config, embedding, encoder, target, tgt_embedding, decoder)
+    for owner, source in _ties(model):
+        owner.weight = source.weight
+    return model
+
+
+def _ties(model: Model) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Pairs (module, the module whose weight it takes over).
+
+    Unlike UER-py, tying and sharing together tie all three.
+    """
+    config = model.config
+    if config.decoder and config.share_embedding:
+        yield _word_table(model.tgt_embedding), _word_table(model.embedding)
+    if not config.tie_weights:
+        return
+    if "mlm" in model.target:
+        yield model.target["mlm"].get_submodule("linear_2"), _word_table(model.embedding)
+    if "lm" in model.target:
+        source = model.tgt_embedding if config.decoder else model.embedding
+        yield model.target["lm"].get_submodule("output_layer"), _word_table(source)
+
+
+def _word_table(embedding: nn.Module | None) -> nn.Module:
+    assert embedding is not None
+    return embedding.get_submodule("word.embedding")

@@ -1,0 +1,219 @@
+"""Optimizers with UER-py's arithmetic: AdamW without bias correction, decay after the step; Adafactor.
+
+Both are elementwise or per matrix and know nothing of ranks. AdamW may be partitioned by any ZeRO stage; Adafactor
+keeps row and column statistics of whole matrices, so it belongs to ZeRO stage 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uer_ds.config.run import OptimConfig
+
+PIECE = 2**18
+"""Elements that the CPU updates at a time: parameter, gradient and both moments then stay in its cache."""
+
+
+def build_optimizer(model: nn.Module, decays: Mapping[str, bool], config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer that `config` names, over two groups: parameters that decay and parameters that do not."""
+    groups = parameter_groups(model, decays, config.weight_decay)
+    if config.optimizer == "adafactor":
+        return Adafactor(groups, lr=config.learning_rate, scale_parameter=False, relative_step=False)
+    betas = (config.beta1, config.beta2)
+    return AdamW(groups, lr=config.learning_rate, betas=betas, correct_bias=config.correct_bias)
+
+
+def parameter_groups(model: nn.Module, decays: Mapping[str, bool], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimizer, none of them empty; `decays`: parameter name -> whether `weight_decay` applies."""
+    named = dict(model.named_parameters())
+    groups = []
+    for decay, value in ((True, weight_decay), (False, 0.0)):
+        parameters = [parameter for name, parameter in named.items() if decays[name] == decay]
+        if parameters:
+            groups.append({"params": parameters, "weight_decay": value})
+    return groups
+
+
+class AdamW(torch.optim.Optimizer):
+    """Adam, then decay of the already updated value: p -= lr m / (sqrt(v) + eps); p -= lr * weight_decay * p.
+
+    `correct_bias` makes the first updates as large as the later ones (Adam as published); UER-py trains without.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        correct_bias: bool = False,
+    ):
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            for parameter in parameters:
+                self._count(parameter)
+            for tensors in _pieces([self._tensors(p) for p in parameters]):
+                _adam(*tensors, **_step_values(group, self.state[parameters[0]]["step"]))
+        return loss
+
+    def _count(self, parameter: Tensor) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        state["step"] += 1
+
+    def _tensors(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        state = self.state[parameter]
+        assert parameter.grad is not None
+        return parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]
+
+
+def _step_values(group: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """The scalars of one update."""
+    beta1, beta2 = group["betas"]
+    rate = group["lr"]
+    if group["correct_bias"]:
+        rate *= math.sqrt(1.0 - beta2**step) / (1.0 - beta1**step)
+    decay = 1.0 - group["lr"] * group["weight_decay"]
+    return {"beta1": beta1, "beta2": beta2, "eps": group["eps"], "rate": rate, "decay": decay}
+
+
+def _pieces(tensors: list[tuple[Tensor, ...]]) -> Iterator[list[tuple[Tensor, ...]]]:
+    """(parameters, gradients, ...) to update together: all at once on an accelerator, small pieces on the CPU."""
+    if not tensors:
+        return
+    if tensors[0][0].device.type != "cpu":
+        yield list(zip(*tensors, strict=True))
+        return
+    for group in tensors:
+        if all(tensor.is_contiguous() for tensor in group):
+            for piece in zip(*(tensor.view(-1).split(PIECE) for tensor in group), strict=True):
+                yield [(tensor,) for tensor in piece]
+        else:
+            yield [(tensor,) for tensor in group]
+
+
+def _adam(
+    parameters: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    means: tuple[Tensor, ...],
+    squares: tuple[Tensor, ...],
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float,
+    decay: float,
+) -> None:
+    torch._foreach_mul_(means, beta1)
+    torch._foreach_add_(means, gradients, alpha=1.0 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
+    divisors = torch._foreach_sqrt(squares)
+    torch._foreach_add_(divisors, eps)
+    torch._foreach_addcdiv_(parameters, means, divisors, -rate)
+    if decay != 1.0:
+        torch._foreach_mul_(parameters, decay)
+
+
+class Adafactor(torch.optim.Optimizer):
+    """Adafactor without first moment: second moments of a matrix kept as a row and a column.
+
+    Tensors of more than two dimensions are stacks of matrices. With `relative_step` the rate comes from the step number
+    and `lr` is ignored; UER-py trains with `relative_step` and `scale_parameter` off.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | None = None,
+        eps: tuple[float, float] = (1e-30, 1e-3),
+        clip_threshold: float = 1.0,
+        decay_rate: float = -0.8,
+        weight_decay: float = 0.0,
+        scale_parameter: bool = True,
+        relative_step: bool = True,
+        warmup_init: bool = False,
+    ):
+        assert relative_step or lr is not None
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "eps": eps,
+                "clip_threshold": clip_threshold,
+                "decay_rate": decay_rate,
+                "weight_decay": weight_decay,
+                "scale_parameter": scale_parameter,
+                "relative_step": relative_step,
+                "warmup_init": warmup_init,
+            },
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad.float(), group)
+        return loss
+
+    def _move(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        state["step"] = state.get("step", 0) + 1
+        rate = _adafactor_rate(parameter, group, state["step"])
+        decay = 1.0 - math.pow(state["step"], group["decay_rate"])
+        update = _normalised(gradient, state, decay, group["eps"][0])
+        update /= (_rms(update) / group["clip_threshold"]).clamp(min=1.0)
+        if group["weight_decay"]:
+            parameter.mul_(1.0 - group["weight_decay"] * rate)
+        parameter.sub_((update * rate).to(parameter.dtype))
+
+
+def _adafactor_rate(parameter: Tensor, group: Mapping[str, Any], step: int) -> Tensor | float:
+    rate = group["lr"]
+    if group["relative_step"]:
+        rate = min(1e-6 * step if group["warmup_init"] else 1e-2, 1.0 / math.sqrt(step))
+    return rate * _rms(parameter.float()).clamp(min=group["eps"][1]) if group["scale_parameter"] else rate
+
+
+def _normalised(gradient: Tensor, state: dict[str, Any], decay: float, eps: float) -> Tensor:
+    """The gradient over the root of its running second moment, which is updated in `state`."""
+    square = gradient.square() + eps
+    if gradient.ndim < 2:
+        moment = state.setdefault("exp_avg_sq", torch.zeros_like(gradient))
+        moment.lerp_(square, 1.0 - decay)
+        return gradient * moment.rsqrt()
+    rows = state.setdefault("exp_avg_sq_row", torch.zeros_like(square[..., 0]))
+    columns = state.setdefault("exp_avg_sq_col", torch.zeros_like(square[..., 0, :]))
+    rows.lerp_(square.mean(-1), 1.0 - decay)
+    columns.lerp_(square.mean(-2), 1.0 - decay)
+    row_factor = (rows / rows.mean(-1, keepdim=True)).rsqrt().unsqueeze(-1)
+    return gradient * row_factor * columns.rsqrt().unsqueeze(-2)
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()
