@@ -120,6 +120,11 @@ def test_finished_dataset_is_not_made_again(tmp_path: Path) -> None:
     assert "finished already" in progress.notes[0]
 
 
+def test_finished_dataset_takes_new_defaults_for_training(tmp_path: Path) -> None:
+    build(tmp_path, LINES, sampling={"seq_length": 128})
+    assert build(tmp_path, LINES, sampling={"seq_length": 512}).manifest.sampling == {"seq_length": 512}
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [

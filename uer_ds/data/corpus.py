@@ -105,7 +105,7 @@ def sample_checksum(source: SourceFile) -> str:
 
     Tells an edited file without reading all of it.
     """
-    digest = hashlib.blake2b(str(source.bytes).encode(), digest_size=16)
+    digest = hashlib.sha256(str(source.bytes).encode())
     stride = max(SAMPLE_BYTES, source.bytes // SAMPLES)
     with open(source.path, "rb") as file:
         for position in range(0, source.bytes, stride):
@@ -134,9 +134,9 @@ def read_blocks(piece: Piece, advance: Callable[[int], None]) -> Iterator[Block]
     with open_text(source) as file:
         offset, carry = piece.begin, b""
         for data in _read_parts(file, piece, advance):
-            raw = carry + data
-            end = raw.rfind(b"\n") + 1
-            carry = raw[end:]
+            lines = carry + data
+            end = lines.rfind(b"\n") + 1
+            raw, carry = lines[:end], lines[end:]
             if len(carry) > MAX_LINE_BYTES:
                 raise UserError(
                     f"{source.path} has a line of more than {MAX_LINE_BYTES >> 20} MiB at byte {offset + end};"
@@ -144,7 +144,7 @@ def read_blocks(piece: Piece, advance: Callable[[int], None]) -> Iterator[Block]
                     " document or sentence a line: check that lines end with a newline."
                 )
             if end:
-                yield Block(_clean(raw[:end], offset), raw[:end], offset)
+                yield Block(_clean(raw, offset), raw, offset)
                 offset += end
         if carry:
             yield Block(_clean(carry, offset) + b"\n", carry, offset)

@@ -1,7 +1,8 @@
 """Files that are either whole or absent: temporary names, checksums while writing, one rename at the end.
 
 A file under its final name is complete and on the disk. What a crash leaves ends in `.tmp` and is overwritten by the
-next run. The checksum is BLAKE2b (16 bytes, about 1 GB/s a core), computed on the way so that nothing is read twice.
+next run. The checksum is SHA-256 (`sha256sum` checks it too; over 1 GB/s a core), computed on the way so that nothing
+is read twice.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class FileRecord:
     Attributes:
         name: file name, without folder.
         bytes: its size.
-        blake2b: BLAKE2b checksum of 16 bytes, in hexadecimal digits.
+        sha256: checksum in hexadecimal digits.
     """
 
     name: str
     bytes: int
-    blake2b: str
+    sha256: str
 
 
 class FileWriter:
@@ -43,8 +44,8 @@ class FileWriter:
         self.path = Path(path)
         self.size = 0  # bytes written
         self._temporary = Path(f"{path}.tmp")
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._file: IO[bytes] = open(self._temporary, "wb", buffering=0)  # noqa: SIM115, closed by finish or abort
+        self._hash = hashlib.sha256()
+        self._file: IO[bytes] = open(self._temporary, "wb", buffering=0)
 
     def write(self, data: Any) -> None:
         """Append a bytes-like object (a C-contiguous array too)."""
@@ -97,8 +98,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def checksum(path: str | Path) -> str:
-    """The checksum of `FileRecord.blake2b` for a file on disk."""
-    digest = hashlib.blake2b(digest_size=16)
+    """The checksum of `FileRecord.sha256` for a file on disk."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while data := file.read(COPY_BYTES):
             digest.update(data)

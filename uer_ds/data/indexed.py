@@ -181,8 +181,8 @@ class IndexedDatasetWriter:
         self._limits = np.iinfo(self.dtype)
         self._last_bound = 0
         self._data = FileWriter(f"{prefix}.bin")
-        self._sizes = tempfile.TemporaryFile(dir=self.prefix.parent)  # noqa: SIM115, closed by finish or abort
-        self._bounds = tempfile.TemporaryFile(dir=self.prefix.parent)  # noqa: SIM115
+        self._sizes = tempfile.TemporaryFile(dir=self.prefix.parent)
+        self._bounds = tempfile.TemporaryFile(dir=self.prefix.parent)
 
     def __enter__(self) -> IndexedDatasetWriter:
         return self
@@ -217,8 +217,7 @@ class IndexedDatasetWriter:
 
         Empty ones are dropped.
         """
-        ends = np.unique(bounds)
-        ends = ends[ends > self._last_bound]
+        ends = bounds[np.diff(bounds, prepend=self._last_bound) > 0]
         if not len(ends):
             return
         assert ends[-1] <= self.items

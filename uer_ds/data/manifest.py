@@ -93,6 +93,8 @@ class Manifest:
         shards: in order; document numbers run through them.
         columns: side columns.
         sources: the corpus.
+        sampling: what the user said when preparing about the samples to draw (`data_processor`, `seq_length`, ...);
+            nothing in the files depends on it, training takes it as its default.
         preparation: how text became items, in words ("one document a line", ...).
         command: the command line that made the dataset.
         version: the version of uer_ds that made it.
@@ -105,6 +107,7 @@ class Manifest:
     shards: tuple[ShardRecord, ...]
     columns: tuple[ColumnRecord, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
+    sampling: dict[str, Any] = field(default_factory=dict)
     preparation: str = ""
     command: tuple[str, ...] = ()
     version: str = ""
@@ -130,10 +133,10 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Equal for two datasets with the same shards and vocabulary, wherever they lie and whoever made them."""
-        digest = hashlib.blake2b(self.tokenizer.fingerprint.encode(), digest_size=16)
+        digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for shard in self.shards:
             for file in shard.files:
-                digest.update(file.blake2b.encode())
+                digest.update(file.sha256.encode())
         return digest.hexdigest()
 
     def write(self, folder: str | Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from uer_ds import __version__
 from uer_ds.data import build_folder
@@ -108,7 +108,7 @@ def _build_locked(spec: BuildSpec, output: Path, sources: tuple[SourceFile, ...]
     finished = build_folder.finished_dataset(output, identity, spec.shards)
     if finished:
         progress.note(f"{output} is finished already; nothing to do.")
-        return finished
+        return _with_sampling(finished, spec, output)
     shards = build_folder.unfinished_shards(output, identity, spec.shards) or spec.shards
     shards = shards or default_shards(sum(source.bytes for source in sources), spec.processes)
     build_folder.begin(output, identity, shards)
@@ -119,6 +119,14 @@ def _build_locked(spec: BuildSpec, output: Path, sources: tuple[SourceFile, ...]
         raise
     manifest.write(output)
     build_folder.remove_records(output)
+    return manifest
+
+
+def _with_sampling(manifest: Manifest, spec: BuildSpec, output: Path) -> Manifest:
+    """A finished dataset takes new defaults for training; its shards do not depend on them."""
+    if manifest.sampling != dict(spec.sampling):
+        manifest = dataclasses.replace(manifest, sampling=dict(spec.sampling))
+        manifest.write(output)
     return manifest
 
 

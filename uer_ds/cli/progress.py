@@ -1,0 +1,71 @@
+"""The progress bar of long commands: share done, MB/s, time left. Without a terminal only the notes are printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+MEGABYTE = 1e6
+
+
+class ProgressBar:
+    """A `uer_ds.data.shards.Progress` on stderr; use it as a context manager."""
+
+    def __init__(self, label: str):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(*columns, console=self._console, disable=not sys.stderr.isatty())
+        self._task = self._bar.add_task(label, total=None)
+        self._started = time.perf_counter()
+        self._bytes = 0
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, total_bytes: int) -> None:
+        self._bar.update(self._task, total=total_bytes)
+        self._started = time.perf_counter()
+
+    def advance(self, count: int) -> None:
+        self._bytes += count
+        self._bar.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def speed(self) -> list[tuple[str, str]]:
+        """What was read and how fast, as a row of `table`; no row when nothing was read."""
+        seconds = max(time.perf_counter() - self._started, 1e-9)
+        megabytes = self._bytes / MEGABYTE
+        words = f"{megabytes:,.1f} MB of text in {seconds:,.1f} s ({megabytes / seconds:,.1f} MB/s)"
+        return [("read", words)] if self._bytes else []
+
+
+def table(rows: list[tuple[str, Any]]) -> str:
+    """Names and values in two columns; numbers with thousands separators."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {f'{v:,}' if isinstance(v, int) else v}" for name, v in rows)
