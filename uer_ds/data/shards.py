@@ -47,6 +47,7 @@ class BuildSpec:
         corpus_format: "txt", "jsonl" or "parquet"; None: by file ending.
         shards: number of shards; None: one a process, more when they would hold over 1 GiB of corpus.
         processes: worker processes.
+        sampling: what training should assume about samples; kept in the manifest.
         command: the command line, kept in the manifest.
     """
 
@@ -57,6 +58,7 @@ class BuildSpec:
     corpus_format: str | None = None
     shards: int | None = None
     processes: int = 1
+    sampling: dict[str, Any] = dataclasses.field(default_factory=dict)
     command: tuple[str, ...] = ()
 
 
@@ -146,6 +148,7 @@ def _write_dataset(
         target_tokenizer=None,
         shards=tuple(_write_shards(spec, output, tasks, tokenizer, progress)),
         sources=identity.sources,
+        sampling=dict(spec.sampling),
         preparation=identity.preparation,
         command=spec.command,
         version=__version__,
