@@ -24,6 +24,10 @@ pretrain() {
         --report_steps 50 --save_checkpoint_steps "$steps" --keep_checkpoints 2
 }
 
+last_update() { # the update of the last report, 0 before there is one
+    sed -n '$s/.*"update": \([0-9]*\),.*/\1/p' "$out/run/metrics.jsonl" 2>/dev/null | grep . || echo 0
+}
+
 step "1/6 real reviews"
 [ -e "$out/text/cloze.txt" ] || uer-ds demo-data "$out/text"
 
@@ -41,11 +45,11 @@ if [ ! -e "$out/run/checkpoint-$steps" ]; then
     step "4/6 pre-training, interrupted half-way on purpose"
     pretrain &
     launcher=$!
-    until [ "$(tail -n 1 "$out/run/metrics.jsonl" 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge $((steps / 2)) ] 2>/dev/null; do
-        kill -0 "$launcher" 2>/dev/null || { wait "$launcher"; break; }
+    until [ "$(last_update)" -ge $((steps / 2)) ]; do
+        kill -0 "$launcher" 2>/dev/null || break
         sleep 0.5
     done
-    kill -TERM "$launcher" 2>/dev/null && { wait "$launcher" || true; }
+    kill -TERM "$(cat "$out/run/.lock")" && { wait "$launcher" || true; } # .lock holds the process of rank 0
     step "4/6 the same command again resumes"
     pretrain
 fi

@@ -1,0 +1,105 @@
+"""What the tests that launch processes share: a small dataset, a small model, and a way to start commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+TINY_MODEL = {
+    "emb_size": 32,
+    "hidden_size": 32,
+    "feedforward_size": 64,
+    "heads_num": 2,
+    "layers_num": 2,
+    "max_seq_length": 64,
+    "embedding": ["word", "pos", "seg"],
+    "target": ["mlm"],
+    "data_processor": "mlm",
+    "tie_weights": True,
+}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Start a command in the clone's root; returns when it has ended. `expect` is its exit status."""
+
+    def start(*command: str | Path, expect: int = 0, timeout: float = 180, **variables: str) -> Any:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
+        words = [str(word) for word in command]
+        done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == expect, f"{' '.join(words)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return done
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """A folder with text, vocabulary, dataset (folder `dataset`), held-out dataset and `model.json`, made by the commands."""
+    folder = tmp_path_factory.mktemp("material")
+    write_text(folder / "text.txt", 900, seed=1)
+    write_text(folder / "held_out.txt", 60, seed=2)
+    command = [sys.executable, "-m", "uer_ds"]
+    run(*command, "vocab", "--corpus_path", folder / "text.txt", "--delimiter", "bert", "--output_path", folder / "vocab.txt")
+    for name, dataset in (("text", "dataset"), ("held_out", "held_out")):
+        run(
+            *command,
+            *("preprocess", "--corpus_path", folder / f"{name}.txt", "--vocab_path", folder / "vocab.txt"),
+            *("--dataset_path", folder / dataset, "--data_processor", "mlm", "--seq_length", "32"),
+        )
+    (folder / "model.json").write_text(json.dumps(TINY_MODEL))
+    return folder
+
+
+def write_text(path: Path, lines: int, seed: int) -> None:
+    """Sentences of a small made-up language whose characters follow each other in a learnable way."""
+    draw = random.Random(seed)
+    characters = [chr(0x4E00 + 7 * i) for i in range(60)]
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(lines):
+            place, text = draw.randrange(60), ""
+            for _ in range(draw.randrange(5, 60)):
+                text += characters[place]
+                place = (place + draw.choice((1, 1, 1, 2))) % 60
+            file.write(text + "。\n")
+
+
+def pretrain_options(material: Path, output: Path, **options: Any) -> list[str]:
+    """Arguments of `uer-ds pretrain` on the small material; `options` over the usual ones, None to leave one out."""
+    usual: dict[str, Any] = {
+        "dataset_path": material / "dataset",
+        "config_path": material / "model.json",
+        "output_model_path": output,
+        "total_steps": 20,
+        "batch_size": 16,
+        "seq_length": 32,
+        "learning_rate": 1e-3,
+        "report_steps": 1,
+        "dropout": 0.0,
+        "max_grad_norm": 1.0,
+    }
+    words: list[str] = []
+    for name, value in {**usual, **options}.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+def metrics(output: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """The reports of a run."""
+    return [json.loads(line) for line in (output / name).read_text().splitlines()]
