@@ -49,9 +49,9 @@ TOKENIZERS = Registry(
     {
         "bert": "uer_ds.tokenizers.bert:load",
         "bpe": "uer_ds.tokenizers.bpe:load",
-        "char": "uer_ds.tokenizers.char:load",
-        "space": "uer_ds.tokenizers.space:load",
-        "xlmroberta": "uer_ds.tokenizers.xlmroberta:load",
+        "char": "uer_ds.tokenizers.lookup:load_char",
+        "space": "uer_ds.tokenizers.lookup:load_space",
+        "xlmroberta": "uer_ds.tokenizers.spm:load_xlmroberta",
     },
 )
 
@@ -62,7 +62,7 @@ EMBEDDINGS = Registry(
         "pos": "uer_ds.models.embeddings:PositionEmbedding",
         "seg": "uer_ds.models.embeddings:SegmentEmbedding",
         "sinusoidalpos": "uer_ds.models.embeddings:SinusoidalEmbedding",
-        "dual": "uer_ds.models.embeddings:DualEmbedding",
+        "dual": "uer_ds.models.dual:DualEmbedding",
     },
 )
 

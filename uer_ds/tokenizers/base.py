@@ -150,7 +150,11 @@ def encodable(text: str) -> str:
 
     Either is a character that no vocabulary knows, so the ids stay those of UER-py.
     """
-    return _LONE_SURROGATE.sub("\uffff", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _LONE_SURROGATE.sub("\uffff", text)
+    return text
 
 
 def offsets_of(lengths: Iterable[int]) -> Offsets:

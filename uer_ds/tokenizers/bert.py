@@ -10,6 +10,7 @@ text, private and unassigned characters stay, a capital sigma at the end of a wo
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.tokenizers.base import Ids, Offsets, Tokenizer, encodable
-from uer_ds.tokenizers.characters import IDEOGRAPHS, character_table
 from uer_ds.tokenizers.sources import Sources
 from uer_ds.tokenizers.special import SpecialTokens
 from uer_ds.tokenizers.vocabulary import Vocabulary, vocabulary_text
 
 if TYPE_CHECKING:
+    from uer_ds.tokenizers.characters import CharacterTable
     from uer_ds.tokenizers.trie import WordPieceTrie
 
 NEWLINE = 10
@@ -34,7 +35,7 @@ def load(sources: Sources) -> Tokenizer:
         from uer_ds.tokenizers.spm import SentencePieceTokenizer, read_model
 
         model = read_model(sources.spm_model_path)
-        return SentencePieceTokenizer(model, sources.special_tokens(model.vocabulary))
+        return SentencePieceTokenizer("bert", model, model.vocabulary, sources.special_tokens(model.vocabulary))
     vocabulary = sources.file_vocabulary()
     return WordPieceTokenizer(vocabulary, sources.special_tokens(vocabulary), sources.do_lower_case)
 
@@ -56,14 +57,17 @@ class WordPieceTokenizer(Tokenizer):
         return self.encode_lines(np.frombuffer(encodable(lines).encode(), dtype=np.uint8))
 
     def encode_lines(self, text: NDArray[np.uint8]) -> tuple[Ids, Offsets]:
-        from uer_ds.tokenizers.basic_step import word_stream
-
         lines = np.count_nonzero(text == NEWLINE) + (len(text) > 0 and text[-1] != NEWLINE)
-        stream = word_stream(text, character_table(self.do_lower_case))
-        return self._trie.match(stream, int(lines))
+        return self._trie.match(self._characters.split(text), int(lines))
 
     def decode(self, ids: Iterable[int]) -> str:
         return join_pieces(self.tokens[index] for index in self.check_ids(ids))
+
+    @functools.cached_property
+    def _characters(self) -> CharacterTable:
+        from uer_ds.tokenizers.characters import character_table
+
+        return character_table(self.do_lower_case)
 
     @functools.cached_property
     def _trie(self) -> WordPieceTrie:
@@ -73,7 +77,8 @@ class WordPieceTokenizer(Tokenizer):
         return build_trie(self.vocabulary.ids, self.special.unk)
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_trie"}  # rebuilt where it is needed
+        built_where_needed = ("_characters", "_trie")
+        return {name: value for name, value in self.__dict__.items() if name not in built_where_needed}
 
 
 def join_pieces(pieces: Iterable[str]) -> str:
@@ -94,6 +99,5 @@ def join_pieces(pieces: Iterable[str]) -> str:
 
 
 def _spells_words(character: str) -> bool:
-    """Letters and digits of scripts that put spaces between words."""
-    code = ord(character)
-    return character.isalnum() and not any(first <= code <= last for first, last in IDEOGRAPHS)
+    """Letters and digits, but not the wide ones (ideographs, kana, full-width forms), which stand without spaces."""
+    return character.isalnum() and unicodedata.east_asian_width(character) not in "WF"

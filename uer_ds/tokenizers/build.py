@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.base import InvalidUtf8
-from uer_ds.tokenizers.characters import CODE_MASK, CODE_POINTS, character_table
 from uer_ds.tokenizers.vocabulary import RESERVED, line_token
 
 BLOCK_BYTES = 32 << 20
@@ -128,9 +127,10 @@ def _count_fields(content: bytes, do_lower_case: bool) -> Counts:
 
 
 def _count_pieces(content: bytes, do_lower_case: bool) -> Counts:
-    from uer_ds.tokenizers.basic_step import LINE_END, START, word_stream
+    from uer_ds.tokenizers.characters import CODE_POINTS, character_table
+    from uer_ds.tokenizers.kernels import CODE_MASK, LINE_END, START
 
-    stream = word_stream(np.frombuffer(content, dtype=np.uint8), character_table(do_lower_case))
+    stream = character_table(do_lower_case).split(np.frombuffer(content, dtype=np.uint8))
     stream = stream[stream != LINE_END]
     continues = stream & START == 0
     codes, counts = _distinct((stream & CODE_MASK) + continues * CODE_POINTS)

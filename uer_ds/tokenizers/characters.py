@@ -3,7 +3,7 @@
 UER-py cleans the text, sets ideographs apart, splits at whitespace, and then (lower casing) applies `str.lower` and
 NFD to each word and drops combining marks. All of it depends on single code points except two things: the final sigma,
 and the canonical order of marks. So `character_table` says per code point what kind it is and what it becomes, and the
-kernel in `basic_step.py` handles the two exceptions. Properties come from Python's own Unicode data, as in UER-py: a
+kernel in `kernels.py` handles the two exceptions. Properties come from Python's own Unicode data, as in UER-py: a
 newer Python knows newer characters.
 
 Building a table takes about half a second and 9 MB; it is done once per process.
@@ -20,21 +20,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# An entry holds what a code point becomes in its low 21 bits, then three bits of kind, then two flags.
-CODE_BITS = 21
-CODE_MASK = (1 << CODE_BITS) - 1
-KIND_MASK = 7
-CASED = 1 << 24
-CASE_IGNORABLE = 1 << 25
-
-WORD = 0  # part of a word
-SINGLE = 1  # a word of its own: an ideograph or a punctuation mark
-SPACE = 2  # ends a word
-DROPPED = 3  # vanishes; its neighbours join
-BARRIER = 4  # vanishes, but marks are not reordered across it (a combining mark of class 0)
-MARK = 5  # stays, and takes its canonical place among the marks before it
-SEQUENCE = 6  # becomes several code points: the code is an index into `sequences`, where length and entries stand
-SIGMA = 7  # becomes one of the two small sigmas
+from uer_ds.tokenizers.base import InvalidUtf8
+from uer_ds.tokenizers.kernels import (
+    BARRIER,
+    CASE_IGNORABLE,
+    CASED,
+    CODE_BITS,
+    CODE_MASK,
+    DROPPED,
+    KIND_MASK,
+    MARK,
+    SEQUENCE,
+    SIGMA,
+    SINGLE,
+    SPACE,
+    split_words,
+)
 
 CODE_POINTS = sys.maxunicode + 1
 CAPITAL_SIGMA = 0x3A3
@@ -64,6 +65,15 @@ class CharacterTable:
     entries: NDArray[np.uint32]
     sequences: NDArray[np.uint32]
     classes: NDArray[np.uint8]
+
+    def split(self, text: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """The stream of words (see `kernels.py`) of UTF-8 bytes, one `LINE_END` a line. Raises `InvalidUtf8`."""
+        stream = np.empty(len(text) + 1, dtype=np.int32)
+        length = split_words(np.ascontiguousarray(text), self.entries, self.sequences, self.classes, stream)
+        if length < 0:
+            raise InvalidUtf8(-1 - length)
+        stream.resize(length, refcheck=False)  # gives the rest of the memory back, without a copy
+        return stream
 
 
 @functools.cache

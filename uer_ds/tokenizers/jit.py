@@ -44,19 +44,23 @@ class _Announcer(event.Listener):
 _announcer = _Announcer()
 
 
-def compiled(*signatures: str) -> Callable[[F], F]:
-    """Compile a function for these signatures when its module is imported, or load it from the cache."""
+def compiled(*signatures: str, inline: bool = False) -> Callable[[F], F]:
+    """Compile a function for these signatures when its module is imported, or load it from the cache.
+
+    An inline function needs no signature: it becomes part of those that call it, which must be in the same module.
+    """
+    options: dict[str, Any] = {"inline": "always"} if inline else {"signature_or_function": list(signatures)}
 
     def decorate(function: F) -> F:
+        dispatcher: Any
         with event.install_listener("numba:compile", _announcer):
-            dispatcher: Any
             try:
-                dispatcher = numba.njit(list(signatures), cache=True)(function)
+                dispatcher = numba.njit(cache=True, **options)(function)
             except RuntimeError as error:
                 if "cannot cache function" not in str(error):
                     raise
-                dispatcher = numba.njit(list(signatures))(function)
-            result: F = dispatcher
-            return result
+                dispatcher = numba.njit(**options)(function)
+        result: F = dispatcher
+        return result
 
     return decorate
