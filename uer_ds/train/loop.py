@@ -115,6 +115,7 @@ def train(
 ) -> bool:
     """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save)."""
     engine.train(True)
+    meter.start()
     for micro_batches in updates:
         if progress.updates >= rhythm.total:
             break

@@ -83,6 +83,10 @@ class Meter:
         self.rows, self._tokens, self._clock = [], 0, now
         return {**means(totals), "tokens_per_second": rate, "seconds": seconds}
 
+    def start(self) -> None:
+        """Training begins now: what was before (loading, a first evaluation) is no part of the rate."""
+        self._clock = time.perf_counter()
+
     def pause(self, seconds: float) -> None:
         """Leave out time that was not training: an evaluation, a checkpoint."""
         self._clock += seconds
