@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uer_ds.config.checks import check_model
 from uer_ds.config.options import non_default_values, option, read_values
 from uer_ds.errors import UserError
 from uer_ds.registry import DECODERS, EMBEDDINGS, ENCODERS, OBJECTIVES, TARGETS
@@ -127,11 +128,24 @@ class ModelConfig:
 
 def model_config_from_dict(values: dict[str, Any], where: str = "model configuration") -> ModelConfig:
     """Build a `ModelConfig` from UER JSON keys; errors name `where`."""
-    checked = read_values(ModelConfig, values, where)
+    checked = read_values(ModelConfig, _merge_streams(values), where)
     try:
         return ModelConfig(**checked)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+PAIR_KEYS = frozenset(
+    {"stream_0", "stream_1", "embedding", "encoder", "target", "tie_weights", "pooling", "labels_num", "data_processor"}
+)
+"""Keys that belong to a dual model as a whole, not to its streams."""
+
+
+def _merge_streams(values: dict[str, Any]) -> dict[str, Any]:
+    """Dual models: what a stream does not say for itself it has from the object around it (`PAIR_KEYS` excepted)."""
+    common = {key: value for key, value in values.items() if key not in PAIR_KEYS}
+    streams = {name: values[name] for name in ("stream_0", "stream_1") if isinstance(values.get(name), dict)}
+    return {**values, **{name: {**common, **stream, "target": []} for name, stream in streams.items()}}
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
@@ -149,51 +163,3 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds a JSON {type(values).__name__}; expected an object with named keys.")
     return values
-
-
-def check_model(config: ModelConfig) -> None:
-    """Refuse contradictory keys before anything is allocated; raises `UserError` naming them."""
-    if config.encoder == "dual":
-        if config.stream_0 is None or config.stream_1 is None:
-            raise UserError(
-                "encoder is 'dual' but stream_0 or stream_1 is missing; give both as objects of model keys."
-            )
-        return
-    needed = ["emb_size", "hidden_size", "layers_num"]
-    if config.encoder == "transformer":
-        needed += ["heads_num", "feedforward_size"]
-    if config.encoder == "gatedcnn":
-        needed += ["kernel_size", "block_size"]
-    for key in needed:
-        value = getattr(config, key)
-        if value is None:
-            raise UserError(f"{key} is missing; encoder {config.encoder!r} needs it.")
-        if value < 1:
-            raise UserError(f"{key} is {value}; expected a positive integer.")
-    _check_sizes(config)
-    if not 0.0 <= config.dropout < 1.0:
-        raise UserError(f"dropout is {config.dropout}; expected a number from 0 up to, not including, 1.")
-
-
-def _check_sizes(config: ModelConfig) -> None:
-    assert config.hidden_size is not None and config.emb_size is not None
-    if config.encoder == "transformer":
-        assert config.heads_num is not None
-        if config.attention_head_size is None and config.hidden_size % config.heads_num:
-            raise UserError(
-                f"hidden_size {config.hidden_size} is not a multiple of heads_num {config.heads_num}; "
-                "change one of them or give attention_head_size."
-            )
-        if config.local_kv_heads_num and config.heads_num % config.local_kv_heads_num:
-            raise UserError(
-                f"heads_num {config.heads_num} is not a multiple of local_kv_heads_num {config.local_kv_heads_num}."
-            )
-        if config.emb_size != config.hidden_size and not config.factorized_embedding_parameterization:
-            raise UserError(
-                f"emb_size {config.emb_size} differs from hidden_size {config.hidden_size}; "
-                "make them equal or set factorized_embedding_parameterization."
-            )
-    if config.labels_num is None and "cls" in config.target:
-        raise UserError("target 'cls' needs labels_num (the number of classes).")
-    if "bilm" in config.target and config.hidden_size % 2:
-        raise UserError(f"target 'bilm' needs an even hidden_size, found {config.hidden_size}.")

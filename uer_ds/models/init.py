@@ -57,6 +57,11 @@ def decays(model: nn.Module) -> dict[str, bool]:
     result: dict[str, bool] = {}
     for prefix, module in model.named_modules():
         for name, _ in module.named_parameters(prefix, recurse=False):
-            is_bias = name.rpartition(".")[2].startswith("bias") or getattr(module, "is_bias", False)
-            result[name] = not is_bias and not isinstance(module, (LayerNorm, RmsNorm))
+            result[name] = not isinstance(module, (LayerNorm, RmsNorm)) and not _is_bias(module, name)
     return {name: result[name] for name, _ in model.named_parameters()}
+
+
+def _is_bias(module: nn.Module, name: str) -> bool:
+    """A bias is called so, or is among the `bias_names` of its module."""
+    own_name = name.rpartition(".")[2]
+    return own_name.startswith("bias") or own_name in getattr(module, "bias_names", ())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
+from uer_ds.models.dual import DualEmbedding
 from uer_ds.models.embeddings import build_embedding
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
 
@@ -55,6 +56,16 @@ class Model(nn.Module):
                 terms[f"accuracy_{label_name}"] = (correct, count)
         return terms
 
+    def logits(self, batch: Batch) -> dict[str, Tensor]:
+        """Scores before the softmax, by name of the target, at all positions.
+
+        "mlm", "lm": [B, S, V] (with a decoder [B, T, V]); "bilm": [2, B, S, V]; "sp", "cls": [B, classes]. For
+        generation and inspection: training never holds all logits at once.
+        """
+        hidden = self.output(batch)
+        segments = (batch.decoder or batch).segments
+        return {name: target.logits(hidden, segments) for name, target in self.target.items()}
+
     def output(self, batch: Batch) -> Tensor:
         """What the targets read.
 
@@ -76,7 +87,7 @@ class Model(nn.Module):
         )
 
     def encode(self, batch: Batch | Any, segments: Any = None) -> Tensor:
-        """Features: the encoder's output [B, S, H].
+        """Features: the encoder's output [B, S, H]; of a dual model, the first stream's.
 
         Args:
             batch: a `Batch`, or ids: an integer array or tensor [B, S].
@@ -84,8 +95,16 @@ class Model(nn.Module):
         """
         if not isinstance(batch, Batch):
             batch = self._plain_batch(batch, segments)
+        if self.config.encoder == "dual":
+            return self.encode_streams(batch)[0]
         embedded = self.embedding(batch.ids, batch.segments, batch.positions)
         return self.encoder(embedded, batch.segments, batch.positions, batch.documents)
+
+    def encode_streams(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Dual models: features [B, S, H] of the batch and, where it has one, of its second stream."""
+        pair = (batch,) if batch.second is None else (batch, batch.second)
+        embedded = self.embedding.get_submodule("dual")(*((b.ids, b.segments, b.positions) for b in pair))
+        return self.encoder(*zip(embedded, (b.segments for b in pair), strict=True))
 
     def _plain_batch(self, ids: Any, segments: Any) -> Batch:
         device = next(self.parameters()).device
@@ -116,6 +135,9 @@ def build_model(config: ModelConfig) -> Model:
     """
     if config.vocab_size is None:
         raise UserError("vocab_size is missing; give it in the model JSON or give a vocabulary.")
+    if config.encoder == "dual":
+        pair = nn.ModuleDict({"dual": DualEmbedding.from_config(config)})
+        return Model(config, pair, ENCODERS["dual"].from_config(config), {})
     tgt_vocab_size = config.tgt_vocab_size or config.vocab_size
     output_size = tgt_vocab_size if config.decoder else config.vocab_size
     embedding = build_embedding(config, config.embedding, config.vocab_size)

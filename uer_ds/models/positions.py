@@ -19,7 +19,7 @@ MAX_DISTANCE = 128
 class BiasTable(Table):
     """A table of numbers that are added to scores; like other biases it does not decay."""
 
-    is_bias = True
+    bias_names = ("weight",)
 
 
 class RelativePositionBias(nn.Module):

@@ -49,8 +49,8 @@ class MlmTarget(nn.Module):
         loss, correct = self.linear_2(self._inner(hidden[places]), labels[places])
         return ((loss, correct, places.sum().float()),)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[.., H] -> [.., V]"""
+    def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
+        """[B, S, H] -> [B, S, V]"""
         return self.linear_2(self._inner(hidden))
 
     def _inner(self, hidden: Tensor) -> Tensor:
@@ -77,8 +77,8 @@ class LmTarget(nn.Module):
         """[B, S, H], [B, S], [B, S] -> sums"""
         return (self._sums(hidden, labels),)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[.., H] -> [.., V]"""
+    def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
+        """[B, S, H] -> [B, S, V]"""
         return self.output_layer(hidden)
 
     def _sums(self, hidden: Tensor, labels: Tensor) -> Sums:
@@ -105,8 +105,8 @@ class BilmTarget(LmTarget):
         left, right = hidden.chunk(2, dim=-1)
         return self._sums(left, forward_labels), self._sums(right, backward_labels)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[.., H] -> [2, .., V]: forward, backward"""
+    def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
+        """[B, S, H] -> [2, B, S, V]: forward, backward"""
         return self.output_layer(torch.stack(hidden.chunk(2, dim=-1)))
 
 

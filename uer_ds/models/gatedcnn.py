@@ -1,0 +1,101 @@
+"""The gated convolutional encoder: each token sees the `kernel_size` tokens that end in it, layer upon layer.
+
+B rows, S tokens, E width of the embedding, H channels, k kernel size. Left to right, so it needs no mask.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.models.documents import layouts
+from uer_ds.models.layers import INIT_STD
+
+
+class Convolution(nn.Conv2d):
+    """A convolution drawn from N(0, 0.02)."""
+
+    def reset_parameters(self) -> None:
+        """Weight and bias."""
+        nn.init.normal_(self.weight, std=INIT_STD)
+        if self.bias is not None:
+            nn.init.normal_(self.bias, std=INIT_STD)
+
+
+class ChannelBiases(nn.Module):
+    """A second bias for each of `count` convolutions; UER-py has them beside the convolutions' own."""
+
+    def __init__(self, count: int, channels: int):
+        super().__init__()
+        self.bias_names = tuple(str(number) for number in range(count))
+        for name in self.bias_names:
+            self.register_parameter(name, nn.Parameter(torch.empty(1, channels, 1, 1)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """N(0, 0.02)."""
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=INIT_STD)
+
+    def forward(self, x: Tensor, number: int) -> Tensor:
+        """[B, H, S, 1] -> [B, H, S, 1]"""
+        return x + self.get_parameter(self.bias_names[number])
+
+
+class GatedcnnEncoder(nn.Module):
+    """L gated convolutions; a residual sum every `block_size` layers."""
+
+    bias_names = ("conv_b1", "gate_b1")
+
+    def __init__(self, emb_size: int, hidden_size: int, layers_num: int, kernel_size: int, block_size: int):
+        super().__init__()
+        self.conv_1 = Convolution(1, hidden_size, (kernel_size, emb_size))
+        self.gate_1 = Convolution(1, hidden_size, (kernel_size, emb_size))
+        self.conv_b1 = nn.Parameter(torch.empty(1, hidden_size, 1, 1))
+        self.gate_b1 = nn.Parameter(torch.empty(1, hidden_size, 1, 1))
+        inner = range(layers_num - 1)
+        self.conv = nn.ModuleList(Convolution(hidden_size, hidden_size, (kernel_size, 1)) for _ in inner)
+        self.gate = nn.ModuleList(Convolution(hidden_size, hidden_size, (kernel_size, 1)) for _ in inner)
+        self.conv_b = ChannelBiases(layers_num - 1, hidden_size)
+        self.gate_b = ChannelBiases(layers_num - 1, hidden_size)
+        self.kernel_size = kernel_size
+        self.block_size = block_size
+        self.reset_parameters()
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> GatedcnnEncoder:
+        """The encoder that a model JSON describes."""
+        assert config.emb_size and config.hidden_size and config.layers_num
+        assert config.kernel_size and config.block_size
+        return cls(config.emb_size, config.hidden_size, config.layers_num, config.kernel_size, config.block_size)
+
+    def reset_parameters(self) -> None:
+        """N(0, 0.02) for the biases of the first layer; the other parts draw their own."""
+        nn.init.normal_(self.conv_b1, std=INIT_STD)
+        nn.init.normal_(self.gate_b1, std=INIT_STD)
+
+    def forward(
+        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        """[B, S, E] -> [B, S, H]"""
+        if documents is None:
+            return self._convolve(embedded)
+        layout = layouts(segments, documents)[0]
+        return layout.join(self._convolve(layout.split(embedded)), len(embedded))
+
+    def _convolve(self, embedded: Tensor) -> Tensor:
+        x = self._pad(embedded.unsqueeze(1))  # [B, 1, S + k - 1, E]
+        hidden = (self.conv_1(x) + self.conv_b1) * torch.sigmoid(self.gate_1(x) + self.gate_b1)  # [B, H, S, 1]
+        residual = hidden
+        for number, (conv, gate) in enumerate(zip(self.conv, self.gate, strict=True)):
+            x = self._pad(hidden)
+            hidden = self.conv_b(conv(x), number) * torch.sigmoid(self.gate_b(gate(x), number))
+            if (number + 1) % self.block_size == 0:
+                residual = hidden = hidden + residual
+        return hidden.squeeze(-1).transpose(1, 2)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """k - 1 zeros to the left of each row: [.., S, W] -> [.., S + k - 1, W]."""
+        return F.pad(x, (0, 0, self.kernel_size - 1, 0))
