@@ -53,7 +53,16 @@ def material(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     write_text(folder / "text.txt", 900, seed=1)
     write_text(folder / "held_out.txt", 60, seed=2)
     command = [sys.executable, "-m", "uer_ds"]
-    run(*command, "vocab", "--corpus_path", folder / "text.txt", "--delimiter", "bert", "--output_path", folder / "vocab.txt")
+    run(
+        *command,
+        "vocab",
+        "--corpus_path",
+        folder / "text.txt",
+        "--delimiter",
+        "bert",
+        "--output_path",
+        folder / "vocab.txt",
+    )
     for name, dataset in (("text", "dataset"), ("held_out", "held_out")):
         run(
             *command,

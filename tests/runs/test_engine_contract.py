@@ -26,7 +26,10 @@ def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
     """Name of each training -> its entry for `many_runs.py`."""
 
     def entry(name: str, stop_after: int | None = None, **options: Any) -> dict[str, Any]:
-        return {"options": pretrain_options(material, folder / name.partition("#")[0], **options), "stop_after": stop_after}
+        return {
+            "options": pretrain_options(material, folder / name.partition("#")[0], **options),
+            "stop_after": stop_after,
+        }
 
     runs = {name: entry(name, ds_config=name) for name in (*STAGES, *HALF)}
     runs["accumulated"] = entry("accumulated", ds_config="zero2", batch_size=8, accumulation_steps=2, total_steps=40)
@@ -81,7 +84,9 @@ def test_a_resumed_run_is_the_same_bit_for_bit(name: str, trained: Path) -> None
     whole, resumed = (metrics(trained / f"{name}-{kind}") for kind in ("whole", "resumed"))
     exact = ("update", "loss", "accuracy", "tokens", "samples", "learning_rate", "grad_norm")
     assert [[report[k] for k in exact] for report in resumed] == [[report[k] for k in exact] for report in whole]
-    weights, again = (load_file(trained / f"{name}-{kind}/checkpoint-{UPDATES}/model.safetensors") for kind in ("whole", "resumed"))
+    weights, again = (
+        load_file(trained / f"{name}-{kind}/checkpoint-{UPDATES}/model.safetensors") for kind in ("whole", "resumed")
+    )
     assert all(torch.equal(weights[key], again[key]) for key in weights)
     assert set(weights) == set(again)
     assert (trained / f"{name}-resumed/checkpoint-10").is_dir()

@@ -34,9 +34,10 @@ def find_json(folder: str, name: str, option: str) -> Path:
     names = resource_names(folder)
     root = resource_root(folder)
     wanted = name.removesuffix(".json")
-    for candidate in (wanted, wanted.removeprefix(f"{folder}/")):
+    bare = wanted.removeprefix(f"{folder}/")
+    for candidate in (bare, f"{bare}_config"):
         if candidate in names:
             return root / folder / f"{candidate}.json"
-    guess = nearest(wanted.removeprefix(f"{folder}/"), names)
+    guess = nearest(bare, names)
     hint = f"; the nearest name in {folder}/ is {guess!r}" if guess else f"; {folder}/ has: {', '.join(names)}"
     raise UserError(f"{option}: no such file: {name}{hint}.")
