@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from uer_ds.errors import UserError
 from uer_ds.tokenizers.characters import CODE_POINTS
 from uer_ds.tokenizers.kernels import CODE_BITS, NOTHING, STATE_BITS, STATE_MASK, insert_all, match_words
 
@@ -55,7 +56,8 @@ def build_trie(ids: dict[str, int], unknown: int) -> WordPieceTrie:
                 accepts.append(NOTHING)
         if letters:
             accepts[state] = index
-    assert len(accepts) <= STATE_MASK, "a vocabulary of more than two million prefixes"
+    if len(accepts) > STATE_MASK:
+        raise UserError(f"--vocab_path: {len(ids)} tokens with {len(accepts)} prefixes, expected at most {STATE_MASK}.")
     return WordPieceTrie(_hash_table(steps), np.array(accepts, dtype=np.int32), singles, unknown)
 
 
