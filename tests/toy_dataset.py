@@ -24,11 +24,11 @@ def toy_dataset(
     documents: Sequence[Document],
     shards: int = 1,
     layout: str = "sentences",
-    columns: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+    columns: Mapping[ColumnRecord, Sequence[int]] | None = None,
 ) -> Dataset:
     """Write documents (lists of items, which are lists of ids) to `folder` and open them.
 
-    `columns`: name -> ("document" or "token", its numbers through all documents).
+    `columns`: side columns and their numbers through all documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = columns or {}
@@ -37,14 +37,15 @@ def toy_dataset(
     for s in range(shards):
         part = documents[len(documents) * s // shards : len(documents) * (s + 1) // shards]
         records.append(_write_shard(folder, f"{s:05d}", part))
-        for name, (per, values) in columns.items():
-            count = records[-1].documents if per == "document" else records[-1].tokens
-            np.save(folder / f"{s:05d}.{name}.npy", np.asarray(values[done[name] : done[name] + count]))
-            done[name] += count
+        for column, values in columns.items():
+            count = records[-1].documents if column.per == "document" else records[-1].tokens
+            numbers = np.asarray(values[done[column] : done[column] + count], column.dtype)
+            np.save(folder / f"{s:05d}.{column.name}.npy", numbers)
+            done[column] += count
     special = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK, "sentinel": SENTINEL}
     tokenizer = TokenizerRecord("tokenizer", {}, "toy", VOCAB_SIZE, special)
-    described = tuple(ColumnRecord(name, "int64", per) for name, (per, _) in columns.items())
-    Manifest(layout, "int16", tokenizer, None, tuple(records), described).write(folder)
+    manifest = Manifest(layout, "int16", tokenizer, None, shards=tuple(records), columns=tuple(columns))
+    manifest.write(folder)
     return open_dataset(folder)
 
 
@@ -54,7 +55,7 @@ def _write_shard(folder: Path, name: str, documents: Sequence[Document]) -> Shar
             for item in document:
                 writer.add_item(list(item))
             writer.end_document()
-    return ShardRecord(name, writer.documents, writer.items, writer.tokens, 0, 0, ())
+    return ShardRecord(name, writer.documents, writer.items, writer.tokens, 0, 0, malformed_examples=(), files=())
 
 
 def random_documents(count: int, longest: int, seed: int = 0, items: int = 1) -> list[list[list[int]]]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_dataset import SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
 
+from tests.toy_dataset import SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
 from uer_ds.data.batch import Batch
 from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toy_dataset import CLS, MASK, PAD, SEP, VOCAB_SIZE
 
+from tests.toy_dataset import CLS, MASK, PAD, SEP, VOCAB_SIZE
 from uer_ds.data.masking import Masker, MaskingOptions, choose_units, mask_budget, span_probabilities, span_starts
 
 FORBIDDEN = (PAD, CLS, SEP, MASK)
@@ -23,8 +23,8 @@ def rows(count: int, length: int, seed: int = 0, pads: int = 0) -> tuple[np.ndar
     return ids, segments
 
 
-def masker(options: MaskingOptions, continuation: np.ndarray | None = None) -> Masker:
-    return Masker(VOCAB_SIZE, MASK, (PAD, CLS, SEP), 7, options, continuation)
+def masker(options: MaskingOptions) -> Masker:
+    return Masker(VOCAB_SIZE, MASK, (PAD, CLS, SEP), 7, options)
 
 
 def test_the_budget_rounds_halves_to_even_and_is_at_least_one() -> None:
@@ -48,17 +48,16 @@ def test_tiny_rows() -> None:
     ids = np.array([[CLS, SEP, PAD, PAD], [CLS, 300, SEP, PAD], [PAD, PAD, PAD, PAD]])
     segments = (ids != PAD).astype(int)
     for options in (MaskingOptions(), MaskingOptions(span=True), MaskingOptions(whole_word=True)):
-        chosen, starts = masker(options).choose(ids, segments, np.zeros(3, int), np.arange(3), np.ones((3, 4), bool))
+        new, chosen = masker(options).mask(ids, segments, np.zeros(3, int), np.arange(3), np.ones((3, 4), bool))
         assert chosen.tolist() == [[False] * 4, [False, True, False, False], [False] * 4]
-        assert (masker(options).replace(ids, chosen, starts, np.zeros(3, int), np.arange(3)) == ids)[~chosen].all()
+        assert (new == ids)[~chosen].all()
 
 
 def test_eighty_ten_ten_and_random_ids_are_ordinary() -> None:
     ids, segments = rows(2000, 128)
     epochs, numbers = np.zeros(2000, int), np.arange(2000)
-    one = masker(MaskingOptions())
-    chosen, starts = one.choose(ids, segments, epochs, numbers)
-    old, new = ids[chosen], one.replace(ids, chosen, starts, epochs, numbers)[chosen]
+    masked, chosen = masker(MaskingOptions()).mask(ids, segments, epochs, numbers)
+    old, new = ids[chosen], masked[chosen]
     shares = [(new == MASK).mean(), ((new != MASK) & (new != old)).mean(), (new == old).mean()]
     assert np.allclose(shares, [0.8, 0.1, 0.1], atol=0.01)
     drawn = new[(new != MASK) & (new != old)]
@@ -78,20 +77,11 @@ def test_masking_depends_on_the_sample_only() -> None:
     ids, segments = rows(20, 64)
     one = masker(MaskingOptions(span=True))
     epochs, numbers = np.arange(20) % 2, np.arange(20)
-    chosen, starts = one.choose(ids, segments, epochs, numbers)
-    masked = one.replace(ids, chosen, starts, epochs, numbers)
+    masked, chosen = one.mask(ids, segments, epochs, numbers)
     for i in range(20):
         own = slice(i, i + 1)
-        again, again_starts = one.choose(ids[own], segments[own], epochs[own], numbers[own])
-        assert (again[0] == chosen[i]).all()
-        assert (one.replace(ids[own], again, again_starts, epochs[own], numbers[own])[0] == masked[i]).all()
-
-
-def test_static_masks_repeat_after_dup_factor_epochs() -> None:
-    ids, segments = rows(1, 64)
-    one = masker(MaskingOptions(dup_factor=3))
-    masks = [one.choose(ids, segments, np.array([epoch]), np.array([5]))[0].tobytes() for epoch in range(7)]
-    assert len(set(masks)) == 3 and masks[:3] == masks[3:6] and masks[6] == masks[0]
+        again, again_chosen = one.mask(ids[own], segments[own], epochs[own], numbers[own])
+        assert (again[0] == masked[i]).all() and (again_chosen[0] == chosen[i]).all()
 
 
 @pytest.mark.parametrize(("geo_prob", "longest", "mean"), [(0.2, 10, 3.797), (0.3, 5, 2.323)])
@@ -115,8 +105,8 @@ def test_a_span_shares_one_choice() -> None:
     ids, segments = rows(500, 128)
     epochs, numbers = np.zeros(500, int), np.arange(500)
     one = masker(MaskingOptions(span=True))
-    chosen, starts = one.choose(ids, segments, epochs, numbers)
-    new = one.replace(ids, chosen, starts, epochs, numbers)
+    new, chosen = one.mask(ids, segments, epochs, numbers)
+    _, starts = one.choose(ids, segments, epochs, numbers)
     is_mask = new == MASK
     inner = chosen[:, 1:] & chosen[:, :-1] & ~starts[:, 1:]
     assert inner.sum() > 1000 and (is_mask[:, 1:] == is_mask[:, :-1])[inner].all()
@@ -147,7 +137,6 @@ def test_words_from_continuation_pieces() -> None:
     continuation = np.zeros(VOCAB_SIZE, bool)
     continuation[500:] = True
     ids = np.array([[CLS, 300, 501, 502, 301, 503, SEP]])
-    _, starts = masker(MaskingOptions(whole_word=True), continuation).choose(
-        ids, np.ones_like(ids), np.zeros(1, int), np.zeros(1, int)
-    )
+    one = masker(MaskingOptions(whole_word=True, continuation=continuation))
+    _, starts = one.choose(ids, np.ones_like(ids), np.zeros(1, int), np.zeros(1, int))
     assert np.flatnonzero(starts[0]).tolist() == [1, 4]

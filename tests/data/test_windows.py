@@ -6,17 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_dataset import CLS, PAD, SEP, random_documents, toy_dataset
 
+from tests.toy_dataset import CLS, PAD, SEP, random_documents, toy_dataset
+from uer_ds.data.columns import WORD_START
+from uer_ds.data.dataset import Dataset
+from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import BLOCK, DocumentRows, PackedRows, Rows, TokenStream
 
 
-def naive_stream(documents: list[list[list[int]]], brackets: bool = True) -> list[tuple[int, int]]:
+def open_stream(dataset: Dataset) -> TokenStream:
+    return TokenStream(TokenTable(dataset), CLS, SEP, PAD)
+
+
+def naive_stream(documents: list[list[list[int]]]) -> list[tuple[int, int]]:
     """(id, document) for every position of the stream."""
     stream = []
     for d, document in enumerate(documents):
         ids = [token for item in document for token in item]
-        stream += [(token, d) for token in ([CLS, *ids, SEP] if brackets else ids)]
+        stream += [(token, d) for token in [CLS, *ids, SEP]]
     return stream
 
 
@@ -32,13 +39,12 @@ def check_row(rows: Rows, row: int, expected: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 3, 5])
-@pytest.mark.parametrize("brackets", [True, False])
 @pytest.mark.parametrize(("seq_length", "overlap"), [(8, 0), (16, 1), (64, 0), (1, 0)])
-def test_packed_rows_are_the_stream(tmp_path: Path, shards: int, brackets: bool, seq_length: int, overlap: int) -> None:
+def test_packed_rows_are_the_stream(tmp_path: Path, shards: int, seq_length: int, overlap: int) -> None:
     documents = random_documents(40, longest=12, items=3)
     dataset = toy_dataset(tmp_path, documents, shards)
-    rows = PackedRows(TokenStream(dataset, CLS, SEP, PAD, brackets), seq_length, overlap)
-    stream = naive_stream(documents, brackets)
+    rows = PackedRows(open_stream(dataset), seq_length, overlap)
+    stream = naive_stream(documents)
     assert len(rows) == -(-(len(stream) - overlap) // seq_length)
     order = np.random.default_rng(0).permutation(len(rows))
     read = rows.read(order)
@@ -47,24 +53,25 @@ def test_packed_rows_are_the_stream(tmp_path: Path, shards: int, brackets: bool,
 
 
 def test_a_row_longer_than_the_dataset_is_padded(tmp_path: Path) -> None:
-    rows = PackedRows(TokenStream(toy_dataset(tmp_path, [[[201]], [[202]]]), CLS, SEP, PAD), 10)
+    rows = PackedRows(open_stream(toy_dataset(tmp_path, [[[201]], [[202]]])), 10)
     assert len(rows) == 1
     assert rows.read(np.array([0])).ids.tolist() == [[CLS, 201, SEP, CLS, 202, SEP, PAD, PAD, PAD, PAD]]
 
 
 def test_searching_few_and_many_positions_agree(tmp_path: Path) -> None:
     documents = random_documents(300, longest=9, items=2)
-    stream = TokenStream(toy_dataset(tmp_path, documents, 2), CLS, SEP, PAD)
-    positions = np.arange(stream.length)
+    table = TokenTable(toy_dataset(tmp_path, documents, 2))
     expected = [d for _, d in naive_stream(documents)]
-    assert stream.find(positions).tolist() == expected
-    assert [int(stream.find(positions[i : i + 1])[0]) for i in range(0, len(positions), 7)] == expected[::7]
+    positions = np.arange(len(expected))
+    assert table.find_documents(positions, spacing=2).tolist() == expected
+    some = [int(table.find_documents(positions[i : i + 1], spacing=2)[0]) for i in range(0, len(positions), 7)]
+    assert some == expected[::7]
 
 
 @pytest.mark.parametrize("overlap", [0, 1])
 def test_document_rows_cut_every_document_into_pieces(tmp_path: Path, overlap: int) -> None:
     documents = random_documents(2 * BLOCK + 50, longest=30)
-    rows = DocumentRows(TokenStream(toy_dataset(tmp_path, documents, 2), CLS, SEP, PAD), 8, overlap)
+    rows = DocumentRows(open_stream(toy_dataset(tmp_path, documents, 2)), 8, overlap)
     expected = []
     for d, [ids] in enumerate(documents):
         stream = [(token, d) for token in [CLS, *ids, SEP]]
@@ -77,5 +84,18 @@ def test_document_rows_cut_every_document_into_pieces(tmp_path: Path, overlap: i
 
 
 def test_no_documents_give_no_rows(tmp_path: Path) -> None:
-    stream = TokenStream(toy_dataset(tmp_path, []), CLS, SEP, PAD)
+    stream = open_stream(toy_dataset(tmp_path, []))
     assert len(PackedRows(stream, 8)) == 0 and len(DocumentRows(stream, 8)) == 0
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_word_bounds_follow_their_tokens(tmp_path: Path, packed: bool) -> None:
+    documents = random_documents(60, longest=12)
+    flags = [token % 3 == 0 for [ids] in documents for token in ids]  # ids below tell which flag belongs to them
+    dataset = toy_dataset(tmp_path, documents, 3, columns={WORD_START: flags})
+    stream = TokenStream(TokenTable(dataset), CLS, SEP, PAD, with_words=True)
+    rows = (PackedRows if packed else DocumentRows)(stream, 16)
+    read = rows.read(np.arange(len(rows)))
+    assert read.word_starts is not None
+    ordinary = (read.ids >= 200) & (read.segments > 0)
+    assert (read.word_starts == ordinary & (read.ids % 3 == 0))[read.segments > 0].all()

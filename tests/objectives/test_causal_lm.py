@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_dataset import CLS, SEP, SPECIAL, random_documents, toy_dataset
 
+from tests.toy_dataset import CLS, SEP, SPECIAL, random_documents, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.objectives import build_objective
 

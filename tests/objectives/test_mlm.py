@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_dataset import CLS, MASK, PAD, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
 
+from tests.toy_dataset import CLS, MASK, PAD, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
 from uer_ds.data.batch import IGNORE
+from uer_ds.data.masking import MaskingOptions
+from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import PackedRows, TokenStream
 from uer_ds.errors import UserError
 from uer_ds.objectives import build_objective
@@ -19,10 +21,10 @@ from uer_ds.tokenizers.special import SpecialIds
 @pytest.mark.parametrize("span", [False, True])
 def test_packed_rows_with_hidden_tokens(tmp_path: Path, span: bool) -> None:
     dataset = toy_dataset(tmp_path, random_documents(100, 30))
-    objective = MaskedLanguageModel(dataset, VOCAB_SIZE, SPECIAL, seq_length=32, span=span)
+    objective = MaskedLanguageModel(dataset, VOCAB_SIZE, SPECIAL, seq_length=32, masking=MaskingOptions(span=span))
     numbers = np.arange(len(objective) - 1)
     batch = objective.batch(np.zeros_like(numbers), numbers)
-    rows = PackedRows(TokenStream(dataset, CLS, SEP, PAD), 32).read(numbers)
+    rows = PackedRows(TokenStream(TokenTable(dataset), CLS, SEP, PAD), 32).read(numbers)
     ids, labels = batch.ids.numpy(), batch.labels["mlm"].numpy()
     chosen = labels != IGNORE
     assert (labels[chosen] == rows.ids[chosen]).all() and (ids[~chosen] == rows.ids[~chosen]).all()

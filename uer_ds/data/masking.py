@@ -8,7 +8,7 @@ the batch, N chosen tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,81 +22,76 @@ MASKED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class MaskingOptions:
-    """What is masked together, and how often it is drawn anew.
+    """What is masked together.
 
     Attributes:
         whole_word: all pieces of a word together. Wins over `span`, as in UER-py.
         span: runs of tokens whose lengths follow a geometric distribution.
         span_geo_prob: g; a span has length k with probability proportional to g (1 - g)^(k - 1).
-        span_max_length: the longest span in tokens. dup_factor: number of different maskings of a sample; epoch e uses
-        masking e modulo dup_factor. 0: new ones for ever.
+        span_max_length: the longest span in tokens.
+        continuation: [vocab_size] bool, ids that continue a word (## pieces); used when the dataset has no word bounds.
     """
 
     whole_word: bool = False
     span: bool = False
     span_geo_prob: float = 0.2
     span_max_length: int = 10
-    dup_factor: int = 0
+    continuation: Flags | None = field(default=None, compare=False)
+
+
+DEFAULT_MASKING = MaskingOptions()
 
 
 class Masker:
     """Masks rows; a pure function of (seed, epoch, sample number).
 
-    `special_ids` are never masked and never drawn as random tokens. `continuation` [vocab_size] tells, when there is no
-    table of word bounds, which ids continue a word (## pieces).
+    `special_ids` and `mask_id` are never masked and never drawn as random tokens.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        mask_id: int,
-        special_ids: tuple[int, ...],
-        seed: int,
-        options: MaskingOptions,
-        continuation: Flags | None = None,
-    ):
+    def __init__(self, vocab_size: int, mask_id: int, special_ids: tuple[int, ...], seed: int, options: MaskingOptions):
         self._mask_id = mask_id
-        self._special = sorted(set(special_ids) | {mask_id})
-        self._vocab_size, self._options, self._continuation = vocab_size, options, continuation
+        self._special = sorted({*special_ids, mask_id})
+        self._vocab_size, self._options = vocab_size, options
+        self._spans = options.span and not options.whole_word
         self._order = Draws(seed, "masking/order")
         self._replacement = Draws(seed, "masking/replacement")
         self._lengths = Draws(seed, "masking/span lengths")
+
+    def mask(
+        self, ids: Ints, segments: Ints, epochs: Ints, numbers: Ints, word_starts: Flags | None = None
+    ) -> tuple[Ints, Flags]:
+        """`ids` [B, S] with the chosen tokens replaced, and which ones they are [B, S]."""
+        chosen, starts = self.choose(ids, segments, epochs, numbers, word_starts)
+        return self._replace(ids, chosen, starts, epochs, numbers), chosen
 
     def choose(
         self, ids: Ints, segments: Ints, epochs: Ints, numbers: Ints, word_starts: Flags | None = None
     ) -> tuple[Flags, Flags]:
         """The chosen positions [B, S], and the positions [B, S] at which units (tokens, words or spans) begin."""
-        epochs = self._draw_epochs(epochs)
         maskable = (segments > 0) & ~np.isin(ids, self._special)
         budget = np.minimum(mask_budget((segments > 0).sum(axis=1)), maskable.sum(axis=1))  # [B]
         keys = self._order.words(epochs, numbers, ids.shape[1])
-        if not (self._options.whole_word or self._options.span):
-            return choose_tokens(maskable, budget, keys), maskable
         if self._options.whole_word:
             starts = self._word_starts(ids, maskable, word_starts)
-        else:
+        elif self._spans:
             starts = span_starts(maskable, self._span_lengths(epochs, numbers, ids.shape[1]))
+        else:
+            return choose_tokens(maskable, budget, keys), maskable
         return choose_units(maskable, starts, budget, keys), starts
 
-    def replace(self, ids: Ints, chosen: Flags, starts: Flags, epochs: Ints, numbers: Ints) -> Ints:
-        """A copy of `ids` [B, S] with the chosen tokens replaced; a span shares one choice between the three ways."""
+    def _replace(self, ids: Ints, chosen: Flags, starts: Flags, epochs: Ints, numbers: Ints) -> Ints:
         rows, columns = np.nonzero(chosen)
-        epochs, numbers = self._draw_epochs(epochs)[rows], numbers[rows]
-        words = self._replacement.words_at(epochs, numbers, columns)  # [N, 4]
+        words = self._replacement.words_at(epochs[rows], numbers[rows], columns)  # [N, 4]
         choice = words[:, 0]
-        if self._options.span and not self._options.whole_word:
-            flat = np.maximum.accumulate(np.where(starts, np.arange(starts.size).reshape(starts.shape), 0).reshape(-1))
-            origin = flat[rows * ids.shape[1] + columns] - rows * ids.shape[1]
-            choice = self._replacement.words_at(epochs, numbers, origin)[:, 0]
-        random_ids = self._ordinary(words[:, 1])
+        if self._spans:  # the tokens of a span share the choice of its first one
+            first = np.where(starts, np.arange(starts.size).reshape(starts.shape), 0).reshape(-1)
+            first = np.maximum.accumulate(first)[rows * ids.shape[1] + columns] - rows * ids.shape[1]
+            choice = self._replacement.words_at(epochs[rows], numbers[rows], first)[:, 0]
         old = ids[rows, columns]
-        new = np.where(choice < threshold(0.8), self._mask_id, np.where(choice < threshold(0.9), random_ids, old))
+        new = np.where(choice < threshold(0.9), self._ordinary(words[:, 1]), old)
         result = ids.copy()
-        result[rows, columns] = new
+        result[rows, columns] = np.where(choice < threshold(0.8), self._mask_id, new)
         return result
-
-    def _draw_epochs(self, epochs: Ints) -> Ints:
-        return epochs % self._options.dup_factor if self._options.dup_factor else epochs
 
     def _ordinary(self, words: NDArray[np.uint32]) -> Ints:
         """Uniform ids of the vocabulary without the special ones."""
@@ -107,8 +102,8 @@ class Masker:
 
     def _word_starts(self, ids: Ints, maskable: Flags, word_starts: Flags | None) -> Flags:
         if word_starts is None:
-            assert self._continuation is not None, "whole-word masking needs word bounds or a table of continuations"
-            word_starts = ~self._continuation[ids]
+            assert self._options.continuation is not None, "whole-word masking needs word bounds"
+            word_starts = ~self._options.continuation[ids]
         return maskable & (word_starts | _run_starts(maskable))
 
     def _span_lengths(self, epochs: Ints, numbers: Ints, length: int) -> Ints:
@@ -139,7 +134,7 @@ def choose_tokens(maskable: Flags, budget: Ints, keys: NDArray[np.uint32]) -> Fl
 
 
 def span_starts(maskable: Flags, lengths: Ints) -> Flags:
-    """Cut runs of maskable positions into spans, left to right; `lengths` [B, S]: the draw for one that begins there."""
+    """Cut runs of maskable positions into spans, left to right; `lengths` [B, S]: the draw for one beginning there."""
     ends = _run_ends(maskable).reshape(-1)
     following = np.minimum(np.arange(maskable.size) + lengths.reshape(-1), ends)
     starts = np.zeros(maskable.size, dtype=bool)

@@ -79,6 +79,11 @@ def below_wide(high: U32, low: U32, bound: NDArray | int) -> NDArray[np.int64]:
     return ((high.astype(np.uint64) * wide + carry) >> HALF).astype(np.int64)
 
 
+def pick(word: int, bound: int) -> int:
+    """`below` for a single number."""
+    return word * bound >> 32
+
+
 def threshold(probability: float) -> np.uint64:
     """A 32-bit word is below this with the given probability."""
     return np.uint64(round(probability * 2**32))

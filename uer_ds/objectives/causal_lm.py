@@ -7,9 +7,9 @@ every short row).
 
 from __future__ import annotations
 
-from typing import Any
-
 from uer_ds.data.batch import Batch
+from uer_ds.data.dataset import Dataset
+from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows, TokenStream, open_rows
 from uer_ds.objectives.base import Ints, labels_where, require_ids, row_batch
 from uer_ds.tokenizers.special import SpecialIds
@@ -23,18 +23,11 @@ class CausalLanguageModel:
     layouts = ("documents", "sentences")
     needs = "at least one document"
 
-    def __init__(
-        self,
-        dataset: Any,
-        special: SpecialIds,
-        seq_length: int = 128,
-        packed: bool = True,
-    ):
+    def __init__(self, dataset: Dataset, special: SpecialIds, seq_length: int = 128, packed: bool = True):
         self.dataset = dataset
         self._packed = packed
         cls, sep, pad = require_ids(special, self.name, "cls", "sep", "pad")
-        stream = TokenStream(dataset, cls, sep, pad)
-        self._rows = open_rows(stream, seq_length, packed, overlap=1)
+        self._rows = open_rows(TokenStream(TokenTable(dataset), cls, sep, pad), seq_length, packed, overlap=1)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -44,5 +37,7 @@ class CausalLanguageModel:
         rows = self._rows.read(numbers)  # [B, S + 1]
         same_document = rows.documents[:, 1:] == rows.documents[:, :-1]
         predicted = same_document & (rows.segments[:, 1:] > 0)
-        source = Rows(*(part[:, :-1] for part in (rows.ids, rows.documents, rows.positions, rows.segments)))
+        parts = (rows.ids, rows.documents, rows.positions, rows.segments)
+        ids, documents, positions, segments = (part[:, :-1] for part in parts)
+        source = Rows(ids, documents, positions, segments)
         return row_batch(source, self._packed, {"lm": labels_where(predicted, rows.ids[:, 1:])})

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from uer_ds.data.batch import Batch
-from uer_ds.data.masking import Masker, MaskingOptions
+from uer_ds.data.dataset import Dataset
+from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
+from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import TokenStream, open_rows
-from uer_ds.objectives.base import Ints, labels_where, require_ids, row_batch
+from uer_ds.objectives.base import Ints, labels_where, make_masker, require_ids, row_batch
 from uer_ds.tokenizers.special import SpecialIds
 
 
@@ -25,25 +23,20 @@ class MaskedLanguageModel:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         vocab_size: int,
         special: SpecialIds,
         seq_length: int = 128,
         seed: int = 7,
         packed: bool = True,
-        whole_word: bool = False,
-        span: bool = False,
-        span_geo_prob: float = 0.2,
-        span_max_length: int = 10,
-        dup_factor: int = 0,
-        continuation: NDArray[np.bool_] | None = None,
+        masking: MaskingOptions = DEFAULT_MASKING,
     ):
         self.dataset = dataset
         self._packed = packed
-        cls, sep, pad, mask = require_ids(special, self.name, "cls", "sep", "pad", "mask")
-        options = MaskingOptions(whole_word, span, span_geo_prob, span_max_length, dup_factor)
-        self._masker = Masker(vocab_size, mask, (cls, sep, pad), seed, options, continuation)
-        stream = TokenStream(dataset, cls, sep, pad)
+        table = TokenTable(dataset)
+        self._masker = make_masker(table, vocab_size, special, seed, masking, self.name)
+        cls, sep, pad = require_ids(special, self.name, "cls", "sep", "pad")
+        stream = TokenStream(table, cls, sep, pad, with_words=masking.whole_word)
         self._rows = open_rows(stream, seq_length, packed)
 
     def __len__(self) -> int:
@@ -52,6 +45,6 @@ class MaskedLanguageModel:
     def batch(self, epochs: Ints, numbers: Ints) -> Batch:
         """[B, S] rows; labels "mlm" [B, S] hold the true ids of the masked positions."""
         rows = self._rows.read(numbers)
-        chosen, starts = self._masker.choose(rows.ids, rows.segments, epochs, numbers)
-        masked = dataclasses.replace(rows, ids=self._masker.replace(rows.ids, chosen, starts, epochs, numbers))
-        return row_batch(masked, self._packed, {"mlm": labels_where(chosen, rows.ids)})
+        ids, chosen = self._masker.mask(rows.ids, rows.segments, epochs, numbers, rows.word_starts)
+        labels = {"mlm": labels_where(chosen, rows.ids)}
+        return row_batch(dataclasses.replace(rows, ids=ids), self._packed, labels)

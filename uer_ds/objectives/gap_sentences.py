@@ -1,0 +1,86 @@
+"""`gsg`: write the sentences that were taken out of a chunk of text (Pegasus). One chunk a row, padded.
+
+Of the n sentences of a chunk round(0.3 n) are taken out, the first ones (`lead`) or random ones but never the last
+(`random`). Source: [CLS] the chunk with one [MASK] for each gap [SEP], cut to S; target: [CLS] the gap sentences [SEP],
+at most T tokens: one that does not fit stays in the source. A chunk without a gap gives a row without labels, which
+adds nothing to the loss (UER-py skips it).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uer_ds.data.batch import Batch
+from uer_ds.data.chunks import SentenceChunks
+from uer_ds.data.dataset import Dataset
+from uer_ds.data.random import Draws
+from uer_ds.data.tokens import TokenTable
+from uer_ds.errors import unknown_name
+from uer_ds.objectives.base import Flags, Ints, RowBuilder, require_ids, shifted, tensor
+from uer_ds.tokenizers.special import SpecialIds
+
+GAP_SHARE = 0.3
+STRATEGIES = ("lead", "random")
+
+
+class GapSentences:
+    """Gap sentence generation; the decoder reads and predicts T - 1 tokens; labels "lm" [B, T - 1]."""
+
+    name = "gsg"
+    targets = ("lm",)
+    layouts = ("sentences",)
+    needs = "at least one document of sentences"
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        special: SpecialIds,
+        seq_length: int = 128,
+        tgt_seq_length: int = 128,
+        seed: int = 7,
+        sentence_selection_strategy: str = "lead",
+    ):
+        if sentence_selection_strategy not in STRATEGIES:
+            raise unknown_name("sentence_selection_strategy", sentence_selection_strategy, STRATEGIES)
+        self.dataset = dataset
+        self._table = TokenTable(dataset)
+        self._seq_length, self._tgt_seq_length = seq_length, tgt_seq_length
+        self._chunks = SentenceChunks(self._table, seq_length - 2)
+        self._lead = sentence_selection_strategy == "lead"
+        self._cls, self._sep, self._pad, self._mask = require_ids(special, self.name, "cls", "sep", "pad", "mask")
+        self._draws = Draws(seed, "gsg/sentences")
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def batch(self, epochs: Ints, numbers: Ints) -> Batch:
+        """[B, S] source rows, a decoder of [B, T - 1], labels "lm" [B, T - 1]."""
+        _, chunks = self._chunks.locate(numbers)
+        keys = self._draws.words(epochs, numbers, max(len(bounds) for bounds in chunks))
+        gaps = [self._gaps(np.diff(bounds), key) for bounds, key in zip(chunks, keys, strict=True)]
+        source = RowBuilder(self._table, len(chunks), self._seq_length, self._pad)
+        target = RowBuilder(self._table, len(chunks), self._tgt_seq_length, self._pad)
+        for rows in (source, target):
+            rows.add_token(self._cls, 1)
+        for k in range(max(len(gap) for gap in gaps)):
+            runs = [(*b[k : k + 2], g[k]) if k < len(g) else (0, 0, False) for b, g in zip(chunks, gaps, strict=True)]
+            starts, ends, is_gap = np.array(runs, dtype=np.int64).T
+            target.add_run(starts, np.where(is_gap, ends - starts, 0), 1)
+            source.add_run(starts, np.where(is_gap, 0, ends - starts), 1)
+            source.add_token(self._mask, 1, is_gap > 0)
+        source.add_token(self._sep, 1)
+        target.add_token(self._sep, 1, np.array([gap.any() for gap in gaps], dtype=bool))
+        decoder, labels = shifted(target, self._pad)
+        return Batch(ids=tensor(source.ids), segments=tensor(source.segments), labels={"lm": labels}, decoder=decoder)
+
+    def _gaps(self, lengths: Ints, keys: Ints) -> Flags:
+        """Which sentences of a chunk are taken out."""
+        count = len(lengths)
+        wanted = np.zeros(count, dtype=bool)
+        gaps = round(GAP_SHARE * count)  # halves to even, as UER-py
+        wanted[np.arange(gaps) if self._lead else np.argsort(keys[: count - 1], kind="stable")[:gaps]] = True
+        room = self._tgt_seq_length - 2
+        for k in np.flatnonzero(wanted):
+            wanted[k] = lengths[k] <= room
+            room -= lengths[k] if wanted[k] else 0
+        return wanted

@@ -1,0 +1,55 @@
+"""`mt`: an encoder reads a source text, a decoder predicts the target text. One pair a row, padded.
+
+Source [CLS] a [SEP] cut to S; target [CLS] b [SEP] cut to T + 1, of which the decoder reads all but the last token and
+predicts all but the first. Source and target may have vocabularies of their own.
+"""
+
+from __future__ import annotations
+
+from uer_ds.data.batch import Batch
+from uer_ds.data.dataset import Dataset
+from uer_ds.data.tokens import TokenTable
+from uer_ds.objectives.base import Ints, RowBuilder, pair_runs, require_ids, shifted, tensor
+from uer_ds.tokenizers.special import SpecialIds
+
+
+class Translation:
+    """Source to target; labels "lm" [B, T]."""
+
+    name = "mt"
+    targets = ("lm",)
+    layouts = ("pairs",)
+    needs = "at least one pair of source and target"
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        special: SpecialIds,
+        target_special: SpecialIds | None = None,
+        seq_length: int = 128,
+        tgt_seq_length: int = 128,
+    ):
+        self.dataset = dataset
+        self._table, self._lengths = TokenTable(dataset), (seq_length, tgt_seq_length + 1)
+        roles = ("cls", "sep", "pad")
+        self._source_ids = require_ids(special, self.name, *roles)
+        self._target_ids = require_ids(target_special or special, self.name, *roles)
+
+    def __len__(self) -> int:
+        return self._table.documents
+
+    def batch(self, epochs: Ints, numbers: Ints) -> Batch:
+        """[B, S] source rows, a decoder of [B, T], labels "lm" [B, T]."""
+        runs = pair_runs(self._table, numbers)
+        source = self._bracketed(runs[:2], self._lengths[0], self._source_ids)
+        target = self._bracketed(runs[2:], self._lengths[1], self._target_ids)
+        decoder, labels = shifted(target, self._target_ids[2])
+        return Batch(ids=tensor(source.ids), segments=tensor(source.segments), labels={"lm": labels}, decoder=decoder)
+
+    def _bracketed(self, runs: Ints, length: int, special_ids: tuple[int, ...]) -> RowBuilder:
+        cls, sep, pad = special_ids
+        rows = RowBuilder(self._table, runs.shape[1], length, pad)
+        rows.add_token(cls, 1)
+        rows.add_run(runs[0], runs[1], 1)
+        rows.add_token(sep, 1)
+        return rows
