@@ -64,7 +64,7 @@ def their_ids(theirs: BertWordPieceTokenizer, text: str) -> list[int]:
     return ids
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(text=SENTENCES)
 def test_any_text(pairs: list[Pair], text: str) -> None:
     if any(token in text for token in RESERVED):

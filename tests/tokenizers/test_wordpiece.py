@@ -50,7 +50,7 @@ def compiled_words(text: str, lower_case: bool) -> list[str]:
     return words
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(text=TEXTS, lower_case=st.booleans())
 @example(text="ΑΣ", lower_case=True)
 @example(text="ΑΣ' Σ.Σ ΑΣ今", lower_case=True)
@@ -63,7 +63,7 @@ def test_words_are_those_of_the_rules(text: str, lower_case: bool) -> None:
 
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_every_code_point(lower_case: bool) -> None:
-    """Alone, and beside letters, marks and sigmas; 64 code points a text. Large uniform blocks are sampled."""
+    """Beside letters, marks and sigmas; large uniform blocks are sampled."""
     codes = [
         code
         for code in range(CODE_POINTS)
@@ -71,9 +71,8 @@ def test_every_code_point(lower_case: bool) -> None:
         and (code < 0x3000 or code % 8 == 0 or code > 0xF900)
         if not 0x20000 <= code < 0x2F800
     ]
-    for first in range(0, len(codes), 64):
-        characters = [chr(code) for code in codes[first : first + 64]]
-        text = " ".join(f"{c} a{c}Σ Σ{c}b 1{c}\u0301\u302ez" for c in characters)
+    for first in range(0, len(codes), 256):
+        text = " ".join(f"a{chr(code)}Σ{chr(code)}b 1{chr(code)}\u302ez" for code in codes[first : first + 256])
         assert compiled_words(text, lower_case) == words_of(text, lower_case)
 
 
@@ -86,7 +85,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return load_tokenizer("bert", vocab_path=path)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(st.sampled_from("aabbAB今ΣσÁ[2 c\n\r\u2028#")), max_size=5))
 def test_pieces_are_those_of_the_rules(tokenizer: Tokenizer, texts: list[str]) -> None:
     expected = [tokenize(text, set(tokenizer.tokens), lower_case=True) for text in texts]
@@ -131,7 +130,7 @@ def test_lines_end_at_newlines_only(tokenizer: Tokenizer, text: bytes, lengths: 
     assert len(ids) == sum(lengths)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(UTF8_AND_NOT)))
 def test_bytes_that_are_no_utf8_are_found_where_python_finds_them(
     tokenizer: Tokenizer, parts: list[str | bytes]

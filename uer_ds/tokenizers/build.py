@@ -56,6 +56,9 @@ def build_vocabulary(
         raise unknown_name("delimiter", delimiter, COUNTERS, "--delimiter")
     if min_count < 1 or workers < 1:
         raise UserError(f"--min_count {min_count}, --processes_num {workers}: expected numbers of at least 1.")
+    if delimiter == "bert":
+        import uer_ds.tokenizers.kernels  # noqa: F401, compiles once here and not in every worker
+
     count = functools.partial(count_block, delimiter=delimiter, do_lower_case=do_lower_case)
     total = merge_counts(_map(count, list(corpus_blocks(paths)), workers))
     frequent = sorted((token for token, n in total.items() if n >= min_count), key=lambda token: -total[token])
