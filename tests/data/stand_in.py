@@ -11,10 +11,11 @@ from uer_ds.tokenizers.special import SpecialTokens
 from uer_ds.tokenizers.vocabulary import Vocabulary
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ZERO_WIDTH = "\u200b"
 
 
 class StandIn(Tokenizer):
-    """Character c that is no white space -> 5 + ord(c) % (vocab_size - 5)."""
+    """Character c that is neither white space nor a zero-width one -> 5 + ord(c) % (vocab_size - 5)."""
 
     def __init__(self, vocab_size: int = 30000):
         tokens = [*SPECIAL, *(f"t{i}" for i in range(vocab_size - 5))]
@@ -22,8 +23,11 @@ class StandIn(Tokenizer):
         super().__init__("stand-in", Vocabulary(tokens), SpecialTokens(), files)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        rows = [[5 + ord(c) % (self.vocab_size - 5) for c in text if not c.isspace()] for text in texts]
+        rows = [[self._id(c) for c in text if not c.isspace() and c != ZERO_WIDTH] for text in texts]
         return np.array([i for row in rows for i in row], np.int32), offsets_of(map(len, rows))
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self.tokens[i] for i in ids)
+
+    def _id(self, character: str) -> int:
+        return 5 + ord(character) % (self.vocab_size - 5)

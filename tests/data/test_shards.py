@@ -170,7 +170,7 @@ def test_interrupted_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("corpus", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"\n \n\n", r"no text that gives a token \(3 empty lines\)"),
+        (b"\n \n\n", r"no text that gives a token \(3 empty and 0 malformed lines\)"),
         ("好\n坏".encode() + b"\xff\n", r"corpus\.txt is not UTF-8: byte 7 \(line 2\) is 0xff"),
         (b"\xef\xbb\xbf" + "好\r\n坏".encode() + b"\xc3\n", r"byte 11 \(line 2\) is 0xc3"),
     ],

@@ -18,11 +18,13 @@ from uer_ds.cli.progress import ProgressBar, table
 from uer_ds.config.options import option
 from uer_ds.config.run import TokenizerConfig
 from uer_ds.errors import UserError
-from uer_ds.registry import OBJECTIVES
+from uer_ds.registry import OBJECTIVES, TOKENIZERS
 
 RULES = {
     **dict.fromkeys(("bert", "albert", "gsg", "bart"), "blank_line"),
     **dict.fromkeys(("mlm", "lm", "t5", "bilm"), "line"),
+    **dict.fromkeys(("mt", "prefixlm", "llm_sft"), "pair"),
+    **dict.fromkeys(("cls", "cls_mlm"), "label"),
 }
 """`--data_processor` -> how UER-py's corpora for it look (`uer_ds.data.shards.RULES`)."""
 
@@ -35,8 +37,28 @@ class CorpusConfig:
     corpus_format: str | None = option(None, "format of the text; default: by file ending", ("txt", "jsonl", "parquet"))
     dataset_path: str = option("dataset.pt", "the dataset folder to write")
     data_processor: str = option("bert", "objective; decides how the text is read", OBJECTIVES)
-    processes_num: int = option(1, "worker processes")
+    processes_num: int = option(1, "worker processes (on each rank with --mpi)")
     shards: int | None = option(None, "number of shards; default: one a process, more above 1 GiB of text each")
+    split_sentences: str = option(
+        "auto",
+        "bert, albert, gsg, bart: every line is a document, to be split into sentences (yes), or lines are sentences"
+        " and"
+        " blank lines end documents (no); auto: yes when the corpus has no blank line",
+        ("auto", "yes", "no"),
+    )
+    strict: bool = option(False, "fail at the first malformed line instead of leaving it out and counting it")
+    mpi: bool = option(False, "share the work out over the ranks of mpirun or srun")
+
+
+@dataclass(frozen=True)
+class TargetTokenizerConfig:
+    """mt: the tokenizer of the target side; default: that of the source side."""
+
+    tgt_tokenizer: str = option("bert", "tokenizer", TOKENIZERS)
+    tgt_vocab_path: str | None = option(None, "vocabulary file, one token a line")
+    tgt_merges_path: str | None = option(None, "bpe: merges file")
+    tgt_spm_model_path: str | None = option(None, "sentencepiece model; then no vocabulary file is needed")
+    tgt_do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
 
 
 @dataclass(frozen=True)
@@ -76,38 +98,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_config_options(parser, CorpusConfig, "corpus and dataset")
     add_config_options(parser, TokenizerConfig, "tokenizer")
+    add_config_options(parser, TargetTokenizerConfig, "tokenizer of the target side (mt)")
     add_config_options(parser, SamplingConfig, "samples (defaults for training)")
-    old = parser.add_argument_group("accepted for UER-py's command lines, without effect")
+    old = parser.add_argument_group("of UER-py's and TencentPretrain's command lines")
     for name, reason in OBSOLETE.items():
         kind: dict[str, Any] = {"type": int, "metavar": "INT"}
         if name in ("dynamic_masking", "full_sentences"):
             kind = {"action": "store_true"}
         old.add_argument(f"--{name}", default=argparse.SUPPRESS, help=reason, **kind)
+    old.add_argument("--json_format_corpus", action="store_true", help="the same as --corpus_format jsonl")
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the dataset and say what it holds."""
-    from uer_ds.data.shards import BuildSpec, build_dataset
+    from uer_ds.data.shards import build_dataset
+    from uer_ds.data.team import Alone, MpiTeam
 
     config = CorpusConfig(**given_values(args, CorpusConfig))
     check(config)
+    team = MpiTeam() if config.mpi else Alone()
     for name in [name for name in OBSOLETE if hasattr(args, name)]:
-        print(f"--{name} has no effect: {OBSOLETE[name]}.", file=sys.stderr)
-    spec = BuildSpec(
+        tell(team.rank, f"--{name} has no effect: {OBSOLETE[name]}.")
+    with ProgressBar("preprocess", shown=team.rank == 0) as progress:
+        manifest = build_dataset(make_spec(config, args), progress, team)
+    if team.rank == 0:
+        print(table([("dataset", config.dataset_path), *summary(manifest), *progress.speed()]))
+    return 0
+
+
+def tell(rank: int, text: str) -> None:
+    """Say something once, whatever the number of ranks."""
+    if rank == 0:
+        print(text, file=sys.stderr)
+
+
+def make_spec(config: CorpusConfig, args: argparse.Namespace) -> Any:
+    """The build that the command line asks for."""
+    from uer_ds.data.shards import BuildSpec
+
+    target = {name.removeprefix("tgt_"): v for name, v in given_values(args, TargetTokenizerConfig).items()}
+    sampling = sampling_defaults(args)
+    return BuildSpec(
         corpus=config.corpus_path,
         output=Path(config.dataset_path),
         tokenizer=make_tokenizer(given_values(args, TokenizerConfig)),
-        rule=RULES[config.data_processor],
-        corpus_format=config.corpus_format,
+        target_tokenizer=make_tokenizer(target) if target and config.data_processor == "mt" else None,
+        rule=choose_rule(config),
+        corpus_format="jsonl" if args.json_format_corpus else config.corpus_format,
         shards=config.shards,
         processes=config.processes_num,
-        sampling={"data_processor": config.data_processor, **sampling_defaults(args)},
+        strict=config.strict,
+        word_starts=sampling.get("whole_word_masking", False),
+        sampling={"data_processor": config.data_processor, **sampling},
         command=("uer-ds", "preprocess", *args.arguments),
     )
-    with ProgressBar("preprocess") as progress:
-        manifest = build_dataset(spec, progress)
-    print(table([("dataset", config.dataset_path), *summary(manifest), *progress.speed()]))
-    return 0
+
+
+def choose_rule(config: CorpusConfig) -> str:
+    """How the corpus is read for `--data_processor`, with a look at it where UER-py has two forms."""
+    from uer_ds.data.corpus import find_sources
+    from uer_ds.data.plan import has_blank_lines
+
+    rule = RULES[config.data_processor]
+    if rule != "blank_line" or config.split_sentences == "no":
+        return rule
+    if config.split_sentences == "yes" or not has_blank_lines(find_sources(config.corpus_path, config.corpus_format)):
+        return "split"
+    return rule
 
 
 def check(config: CorpusConfig) -> None:

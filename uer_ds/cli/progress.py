@@ -13,7 +13,7 @@ MEGABYTE = 1e6
 class ProgressBar:
     """A `uer_ds.data.shards.Progress` on stderr; use it as a context manager."""
 
-    def __init__(self, label: str):
+    def __init__(self, label: str, shown: bool = True):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -31,8 +31,8 @@ class ProgressBar:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Progress(*columns, console=self._console, disable=not sys.stderr.isatty())
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not shown)
+        self._bar = Progress(*columns, console=self._console, disable=not shown or not sys.stderr.isatty())
         self._task = self._bar.add_task(label, total=None)
         self._started = time.perf_counter()
         self._bytes = 0

@@ -18,6 +18,7 @@ from uer_ds.data.manifest import MANIFEST_NAME, Manifest, SourceRecord, read_man
 from uer_ds.errors import UserError
 
 BUILD_NAME = "build.json"
+STOP_NAME = "build.stop"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,26 @@ def unfinished_shards(output: Path, wanted: Identity, shards: int | None) -> int
 
 
 def begin(output: Path, identity: Identity, shards: int) -> None:
-    """Say what is being built."""
+    """Say what is being built; what an earlier run left half-written or stopped is over."""
+    _remove_unfinished(output)
     write_json(output / BUILD_NAME, {**asdict(identity), "shards": shards})
+
+
+def stop(output: Path) -> None:
+    """Tell the other ranks of a build, which may be on other machines, that it has failed."""
+    if output.is_dir():
+        (output / STOP_NAME).touch()
+
+
+def stopped(output: Path) -> bool:
+    """Whether a rank has called `stop`."""
+    return (output / STOP_NAME).exists()
+
+
+def remove_if_empty(output: Path) -> None:
+    """Take back a folder that was made for nothing."""
+    if output.is_dir() and not any(output.iterdir()):
+        output.rmdir()
 
 
 def remove_records(output: Path) -> None:
@@ -98,6 +117,7 @@ def clean_up(output: Path, keep_shards: bool) -> None:
 
     Keep finished shards when asked and when there are any, otherwise remove all that was written.
     """
+    _remove_unfinished(output)
     if keep_shards and any(output.glob("shard-*-of-*.json")):
         return
     for path in output.iterdir():
@@ -117,6 +137,11 @@ def explained(error: OSError, output: Path) -> UserError:
             " choose another --dataset_path, and run the same command again: finished shards are kept."
         )
     return UserError(f"cannot read or write {error.filename or output}: {error.strerror}.")
+
+
+def _remove_unfinished(output: Path) -> None:
+    for leftover in (*output.glob("*.tmp"), output / STOP_NAME):
+        leftover.unlink(missing_ok=True)
 
 
 def _check_same(output: Path, found: Identity, wanted: Identity, state: str) -> None:

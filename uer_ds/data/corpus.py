@@ -1,20 +1,18 @@
-"""The files of a corpus: which they are, where they may be cut, and their text in blocks of whole lines.
+"""The files of a corpus: which they are, and their text in blocks of whole lines.
 
 A corpus is files, folders and globs; `.txt` (and every unknown ending), `.jsonl`, `.parquet`, each also `.gz` and
-`.zst`. Plain text can be cut at any line (or blank line), a Parquet file between row groups, a compressed file not at
-all. Reading keeps one block of `BLOCK_BYTES` in memory, whatever the size of the file.
+`.zst`. Reading keeps one block of `BLOCK_BYTES` in memory, whatever the size of the file.
 """
 
 from __future__ import annotations
 
 import glob
-import gzip
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from uer_ds.data.unpack import unpack
 from uer_ds.errors import UserError
 
 BLOCK_BYTES = 4 << 20
@@ -40,14 +38,18 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a source file, `begin` to `end`.
+    """A part of a source file.
 
-    Bytes of plain text, row groups of Parquet; a compressed file is 0 to 1.
+    Attributes:
+        source: the file.
+        begin, end: bytes of plain text, row groups of Parquet; a compressed file is 0 to 1.
+        bytes: its share of the file's size.
     """
 
     source: SourceFile
     begin: int
     end: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,12 @@ def _expand(path: str) -> list[Path]:
         if not found:
             raise UserError(f"--corpus_path {path} is a folder without a file ending in {', '.join(sorted(known))}.")
         return found
-    matches = sorted(Path(match) for match in glob.glob(path, recursive=True))
-    if not matches:
+    found = sorted(Path(match) for match in glob.glob(path, recursive=True) if Path(match).is_file())
+    if not found:
         raise UserError(
             f"--corpus_path {path} does not exist; expected a text file, a folder or a pattern such as 'data/*.txt'."
         )
-    return [file for match in matches if match.is_file() for file in [match]]
+    return found
 
 
 def _source(path: Path, corpus_format: str | None) -> SourceFile:
@@ -103,7 +105,7 @@ def _source(path: Path, corpus_format: str | None) -> SourceFile:
 def sample_checksum(source: SourceFile) -> str:
     """A checksum of 64 blocks spread over the file (all of it up to 4 MiB).
 
-    Tells an edited file without reading all of it.
+    It tells an edited file, in nearly all cases, without reading all of it.
     """
     digest = hashlib.sha256(str(source.bytes).encode())
     stride = max(SAMPLE_BYTES, source.bytes // SAMPLES)
@@ -114,40 +116,27 @@ def sample_checksum(source: SourceFile) -> str:
     return digest.hexdigest()
 
 
-def open_text(source: SourceFile) -> IO[bytes]:
-    """The (uncompressed) bytes of a file."""
-    if source.compression == "gz":
-        return gzip.open(source.path, "rb")  # type: ignore[return-value]
-    if source.compression == "zst":
-        import zstandard
-
-        return zstandard.open(source.path, "rb")
-    return open(source.path, "rb")
-
-
 def read_blocks(piece: Piece, advance: Callable[[int], None]) -> Iterator[Block]:
     """The text of `piece` in blocks of whole lines; `advance` is told how many bytes of the source file were read.
 
     A last line without newline gets one. Raises `UserError` for a line longer than `MAX_LINE_BYTES` or a damaged file.
     """
     source = piece.source
-    with open_text(source) as file:
-        offset, carry = piece.begin, b""
-        for data in _read_parts(file, piece, advance):
-            lines = carry + data
-            end = lines.rfind(b"\n") + 1
-            raw, carry = lines[:end], lines[end:]
-            if len(carry) > MAX_LINE_BYTES:
-                raise UserError(
-                    f"{source.path} has a line of more than {MAX_LINE_BYTES >> 20} MiB at byte {offset + end};"
-                    " expected one"
-                    " document or sentence a line: check that lines end with a newline."
-                )
-            if end:
-                yield Block(_clean(raw, offset), raw, offset)
-                offset += end
-        if carry:
-            yield Block(_clean(carry, offset) + b"\n", carry, offset)
+    offset, carry = piece.begin, b""
+    for data in _read(piece, advance):
+        lines = carry + data
+        end = lines.rfind(b"\n") + 1
+        raw, carry = lines[:end], lines[end:]
+        if len(carry) > MAX_LINE_BYTES:
+            raise UserError(
+                f"{source.path} has a line of more than {MAX_LINE_BYTES >> 20} MiB at byte {offset + end}; expected one"
+                " document or sentence a line: check that lines end with a newline."
+            )
+        if end:
+            yield Block(_clean(raw, offset), raw, offset)
+            offset += end
+    if carry:
+        yield Block(_clean(carry, offset) + b"\n", carry, offset)
 
 
 def _clean(raw: bytes, offset: int) -> bytes:
@@ -156,45 +145,25 @@ def _clean(raw: bytes, offset: int) -> bytes:
     return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
 
 
-def _read_parts(file: IO[bytes], piece: Piece, advance: Callable[[int], None]) -> Iterator[bytes]:
-    if piece.source.compression:
-        yield from _read_compressed(file, piece.source, advance)
-        return
-    file.seek(piece.begin)
-    left = piece.end - piece.begin
-    while left:
-        data = file.read(min(BLOCK_BYTES, left))
-        if not data:
-            raise UserError(
-                f"{piece.source.path} became shorter while it was read ({left} bytes are missing); leave the corpus"
-                " alone"
-                " and run the same command again."
-            )
-        left -= len(data)
-        advance(len(data))
-        yield data
+def _read(piece: Piece, advance: Callable[[int], None]) -> Iterator[bytes]:
+    source = piece.source
+    return unpack(source.path, source.compression, advance) if source.compression else _read_range(piece, advance)
 
 
-def _read_compressed(file: IO[bytes], source: SourceFile, advance: Callable[[int], None]) -> Iterator[bytes]:
-    import zlib
-
-    errors: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
-    if source.compression == "zst":
-        import zstandard
-
-        errors = (zstandard.ZstdError,)
-    text_bytes = 0
-    try:
-        while data := file.read(BLOCK_BYTES):
-            text_bytes += len(data)
+def _read_range(piece: Piece, advance: Callable[[int], None]) -> Iterator[bytes]:
+    with open(piece.source.path, "rb") as file:
+        file.seek(piece.begin)
+        left = piece.end - piece.begin
+        while left:
+            data = file.read(min(BLOCK_BYTES, left))
+            if not data:
+                raise UserError(
+                    f"{piece.source.path} became shorter while it was read ({left} bytes are missing); leave the corpus"
+                    " alone and run the same command again."
+                )
+            left -= len(data)
+            advance(len(data))
             yield data
-    except errors as error:
-        raise UserError(
-            f"{source.path} is damaged after {text_bytes} bytes of text ({error}); expected a whole"
-            f" .{source.compression} file:"
-            " copy it again."
-        ) from None
-    advance(source.bytes)
 
 
 def not_utf8(source: SourceFile, block: Block) -> UserError:
@@ -203,19 +172,24 @@ def not_utf8(source: SourceFile, block: Block) -> UserError:
         block.raw.decode("utf-8")
     except UnicodeDecodeError as error:
         offset = block.offset + error.start
+        line = line_numbers(source, [offset])[0]
         return UserError(
-            f"{source.path} is not UTF-8: byte {offset} (line {line_number(source, offset)}) is"
-            f" 0x{block.raw[error.start]:02x};"
-            " convert the file first, e.g. with `iconv -f GB18030 -t UTF-8`."
+            f"{source.path} is not UTF-8: byte {offset} (line {line}) is 0x{block.raw[error.start]:02x}; convert the"
+            " file first, e.g. with `iconv -f GB18030 -t UTF-8`."
         )
     raise AssertionError("the tokenizer refused valid UTF-8")
 
 
-def line_number(source: SourceFile, offset: int) -> int:
-    """The line, from 1, that holds byte `offset` of the (uncompressed) file."""
+def line_numbers(source: SourceFile, offsets: Sequence[int]) -> list[int]:
+    """The lines, from 1, that hold these bytes (ascending) of the uncompressed file."""
+    numbers: list[int] = []
     line, position = 1, 0
-    with open_text(source) as file:
-        while position < offset and (data := file.read(min(BLOCK_BYTES, offset - position))):
-            line += data.count(b"\n")
-            position += len(data)
-    return line
+    for data in unpack(source.path, source.compression):
+        end = position + len(data)
+        while len(numbers) < len(offsets) and offsets[len(numbers)] < end:
+            numbers.append(line + data.count(b"\n", 0, offsets[len(numbers)] - position))
+        if len(numbers) == len(offsets):
+            break
+        line += data.count(b"\n")
+        position = end
+    return numbers

@@ -43,6 +43,7 @@ class FileWriter:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.size = 0  # bytes written
+        self.record: FileRecord | None = None  # once finished
         self._temporary = Path(f"{path}.tmp")
         self._hash = hashlib.sha256()
         self._file: IO[bytes] = open(self._temporary, "wb", buffering=0)
@@ -59,7 +60,8 @@ class FileWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._temporary, self.path)
-        return FileRecord(self.path.name, self.size, self._hash.hexdigest())
+        self.record = FileRecord(self.path.name, self.size, self._hash.hexdigest())
+        return self.record
 
     def abort(self) -> None:
         self._file.close()

@@ -70,7 +70,7 @@ class ColumnRecord:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: its counts, what was left out of it, and its files."""
+    """One shard: its counts, what was left out of it (with the first malformed lines in words), and its files."""
 
     name: str
     documents: int
@@ -78,6 +78,7 @@ class ShardRecord:
     tokens: int
     empty_documents: int
     malformed_lines: int
+    malformed_examples: tuple[str, ...]
     files: tuple[FileRecord, ...]
 
 
@@ -168,7 +169,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 def shard_from_json(value: dict[str, Any]) -> ShardRecord:
     files = tuple(FileRecord(**file) for file in value.pop("files"))
-    return ShardRecord(files=files, **value)
+    return ShardRecord(files=files, malformed_examples=tuple(value.pop("malformed_examples")), **value)
 
 
 def _manifest_from_json(value: dict[str, Any]) -> Manifest:

@@ -7,15 +7,20 @@ for any number of them.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import IO
 
 from uer_ds.data.corpus import Piece, SourceFile
+from uer_ds.data.records import row_groups
+from uer_ds.data.unpack import unpack
 
 SHARD_BYTES = 1 << 30
 READLINE_BYTES = 1 << 20
+LOOK_BYTES = 64 << 20
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 
 
 def default_shards(total_bytes: int, processes: int) -> int:
@@ -36,35 +41,46 @@ def plan_shards(sources: Sequence[SourceFile], shards: int, blank_line: bool) ->
     return [_pieces_between(sources, cuts[i], cuts[i + 1]) for i in range(shards)]
 
 
+def has_blank_lines(sources: Sequence[SourceFile]) -> bool:
+    """Whether blank lines separate documents: true at the first one in text, false for records and after 64 MiB."""
+    seen = 0
+    for source in sources:
+        tail = b""
+        for data in unpack(source.path, source.compression) if source.format == "txt" else ():
+            if _BLANK_LINE.search(tail + data):
+                return True
+            tail, seen = data[-1:], seen + len(data)
+            if seen >= LOOK_BYTES:
+                return False
+    return False
+
+
 def _pieces_between(sources: Sequence[SourceFile], first: tuple[int, int], last: tuple[int, int]) -> tuple[Piece, ...]:
     pieces = []
     for number in range(first[0], min(last[0] + 1, len(sources))):
         begin = first[1] if number == first[0] else 0
         end = last[1] if number == last[0] else extent(sources[number])
         if begin < end:
-            pieces.append(Piece(sources[number], begin, end))
+            share = sources[number].bytes * (end - begin) // extent(sources[number])
+            pieces.append(Piece(sources[number], begin, end, share))
     return tuple(pieces)
 
 
 def extent(source: SourceFile) -> int:
     """The end of the last piece of a file, in the units of `Piece`."""
-    if source.format == "parquet":
-        from uer_ds.data.records import row_groups
-
-        return row_groups(source)
     if source.compression:
         return 1 if source.bytes else 0
-    return source.bytes
+    return row_groups(source) if source.format == "parquet" else source.bytes
 
 
 def _align(source: SourceFile, position: int, blank_line: bool, previous: tuple[int, int], number: int) -> int:
     """Move a byte position inside a file to where a document begins, in the units of `Piece`."""
     if position == 0:
         return 0
-    if source.format == "parquet":
-        return -(-position * extent(source) // source.bytes)
     if source.compression:
         return 1
+    if source.format == "parquet":
+        return -(-position * row_groups(source) // source.bytes)
     if previous[0] == number and previous[1] >= position:
         return previous[1]  # the last cut already looked past this position and found no bound before
     with open(source.path, "rb") as file:

@@ -1,7 +1,7 @@
 """Shards by several processes. A worker that fails, or is killed, fails the whole build; the others stop within one
 block.
 
-Workers are started afresh (never forked), load the tokenizer from the dataset's own copy, take the next shard when
+Workers are started afresh (never forked), load the tokenizers from the dataset's own copy, take the next shard when
 they are done with one, and report bytes read through shared memory. When the main process is gone they stop too.
 """
 
@@ -17,10 +17,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from uer_ds.data.manifest import ShardRecord
+from uer_ds.data.manifest import ShardRecord, TokenizerRecord
+from uer_ds.data.rows import Tokenizers
 from uer_ds.data.shard_writer import ShardTask, write_shard
+from uer_ds.data.team import Stopped
 from uer_ds.errors import UserError
-from uer_ds.tokenizers.base import Tokenizer
 
 POLL_SECONDS = 0.2
 
@@ -29,8 +30,21 @@ class WorkerDied(UserError):
     """A worker was killed from outside; what is finished stays good."""
 
 
-class Stopped(Exception):
-    """Another worker has failed, or the main process is gone."""
+@dataclass(frozen=True)
+class SavedTokenizers:
+    """Tokenizers that lie in a dataset folder; every process loads its own."""
+
+    folder: Path
+    source: TokenizerRecord
+    target: TokenizerRecord | None
+
+    def load(self) -> Tokenizers:
+        from uer_ds.tokenizers import load_saved_tokenizer
+
+        def load(record: TokenizerRecord) -> Any:
+            return load_saved_tokenizer(self.folder / record.folder, record.description)
+
+        return Tokenizers(load(self.source), load(self.target) if self.target else None)
 
 
 @dataclass(frozen=True)
@@ -48,30 +62,21 @@ class Shared:
     stop: Any
 
 
-def write_in_process(
-    tasks: Sequence[ShardTask], tokenizer: Tokenizer, advance: Callable[[int], None]
-) -> list[ShardRecord]:
-    """All shards one after the other in this process."""
-    return [write_shard(task, tokenizer, advance) for task in tasks]
-
-
 def write_in_workers(
-    tasks: Sequence[ShardTask],
-    tokenizer_folder: Path,
-    tokenizer_description: dict[str, Any],
-    processes: int,
-    advance: Callable[[int], None],
+    tasks: Sequence[ShardTask], tokenizers: SavedTokenizers, processes: int, advance: Callable[[int], None]
 ) -> list[ShardRecord]:
-    """All shards by `processes` workers; the first failure is raised here when every worker has stopped."""
+    """Make the shards by several workers; the first failure is raised when all have stopped.
+
+    `advance` is told the bytes read, and may raise to end the work.
+    """
     context = multiprocessing.get_context("spawn")
-    shared = Shared(
-        context.Value("q", 0), context.Array("q", len(tasks), lock=False), context.Value("b", 0, lock=False)
-    )
+    read_bytes = context.Array("q", len(tasks), lock=False)
+    shared = Shared(context.Value("q", 0), read_bytes, context.Value("b", 0, lock=False))
     workers: dict[Connection, SpawnProcess] = {}
     try:
         for _ in range(processes):
             ours, theirs = context.Pipe(duplex=False)
-            arguments = (tokenizer_folder, tokenizer_description, list(tasks), shared, os.getpid(), theirs)
+            arguments = (list(tasks), tokenizers, shared, os.getpid(), theirs)
             workers[ours] = context.Process(target=_work, args=arguments, daemon=True)
             workers[ours].start()
             theirs.close()  # so that the end of the worker is the end of its pipe
@@ -113,28 +118,18 @@ def _check_end(worker: SpawnProcess) -> None:
     if worker.exitcode:
         raise WorkerDied(
             f"a worker process ended with status {worker.exitcode} before its shard was done (killed, or out of"
-            " memory); run the"
-            " same command again to go on, with a smaller --processes_num if memory was short."
+            " memory); run the same command again to go on, with a smaller --processes_num if memory was short."
         )
 
 
-def _work(
-    tokenizer_folder: Path,
-    description: dict[str, Any],
-    tasks: list[ShardTask],
-    shared: Shared,
-    parent: int,
-    results: Connection,
-) -> None:
+def _work(tasks: list[ShardTask], saved: SavedTokenizers, shared: Shared, parent: int, results: Connection) -> None:
     """A worker's life: take the next shard until there is none, send each record, or the exception that ended it."""
-    from uer_ds.tokenizers import load_saved_tokenizer
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which stops us through `stop`
     number = -1
     try:
-        tokenizer = load_saved_tokenizer(tokenizer_folder, description)
+        tokenizers = saved.load()
         while (number := _take(shared)) < len(tasks):
-            results.send((number, write_shard(tasks[number], tokenizer, _reporter(shared, number, parent))))
+            results.send((number, write_shard(tasks[number], tokenizers, _reporter(shared, number, parent))))
     except Stopped:
         pass
     except Exception as error:
@@ -143,7 +138,7 @@ def _work(
 
 def _take(shared: Shared) -> int:
     with shared.next_task.get_lock():
-        number = shared.next_task.value
+        number: int = shared.next_task.value
         shared.next_task.value += 1
     return number
 
