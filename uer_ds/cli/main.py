@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from uer_ds import __version__
 from uer_ds.cli.parser import Parser
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.launch.place import find_place
 
 COMMANDS = {
     "vocab": ("uer_ds.cli.vocab", "build a vocabulary from text"),
@@ -38,12 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        if os.environ.get("RANK", "0") == "0":  # every rank of a launcher meets the same mistake: say it once
+        if _speaks():
             print(f"uer-ds: {error}", file=sys.stderr)
         return USER_MISTAKE
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         return 0
+
+
+def _speaks() -> bool:
+    """Every rank of a launcher meets the same mistake; the first one says it."""
+    try:
+        return find_place(os.environ).is_first
+    except UserError:  # the mistake is in what the launcher has set
+        return True
 
 
 def run_command(arguments: list[str]) -> int:
