@@ -7,6 +7,7 @@ Masks, pairs and row lengths are drawn when samples are read, so options about t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from uer_ds.cli.progress import ProgressBar, table
 from uer_ds.config.options import option
 from uer_ds.config.run import TokenizerConfig
 from uer_ds.errors import UserError
+from uer_ds.launch.place import find_place
 from uer_ds.registry import OBJECTIVES, TOKENIZERS
 
 RULES = {
@@ -89,7 +91,7 @@ def rewrite_arguments(arguments: list[str]) -> list[str]:
     """Accept the model zoo page's older spelling `--target X`."""
     modern = modernise_preprocess(arguments)
     line = say_modern_form("preprocess", arguments, modern)
-    if line:
+    if line and find_place(os.environ).is_first:
         print(line, file=sys.stderr)
     return modern
 

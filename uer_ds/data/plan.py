@@ -20,7 +20,8 @@ from uer_ds.data.unpack import unpack
 SHARD_BYTES = 1 << 30
 READLINE_BYTES = 1 << 20
 LOOK_BYTES = 64 << 20
-_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+TAIL_BYTES = 256
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n\s*\S")
 
 
 def default_shards(total_bytes: int, processes: int) -> int:
@@ -42,14 +43,15 @@ def plan_shards(sources: Sequence[SourceFile], shards: int, blank_line: bool) ->
 
 
 def has_blank_lines(sources: Sequence[SourceFile]) -> bool:
-    """Whether blank lines separate documents: true at the first one in text, false for records and after 64 MiB."""
+    """Whether blank lines separate documents: true at the first one before more text, false for records and after 64
+    MiB."""
     seen = 0
     for source in sources:
         tail = b""
         for data in unpack(source.path, source.compression) if source.format == "txt" else ():
             if _BLANK_LINE.search(tail + data):
                 return True
-            tail, seen = data[-1:], seen + len(data)
+            tail, seen = data[-TAIL_BYTES:], seen + len(data)
             if seen >= LOOK_BYTES:
                 return False
     return False
