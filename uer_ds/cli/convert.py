@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head", metavar="NAME", help="head to convert, where there are several; none: the encoder alone"
     )
     parser.add_argument("--heads_num", type=int, metavar="N", help="attention heads, where no file tells")
+    parser.add_argument("--layers_num", type=int, metavar="N", help="layers, where all share their weights (ALBERT)")
     parser.add_argument(
         "--layernorm",
         choices=("normal", "uer"),
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", nargs="+", metavar="NAME", help="label names of a classification head, in order")
     parser.add_argument("--ignore", metavar="REGEX", help="tensors that may be lost")
+    parser.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        help="compare the logits of both sides on random input (default: for small models)",
+    )
+    parser.add_argument("--no_verify", dest="verify", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--force", action="store_true", help="replace an existing OUTPUT")
     group = parser.add_argument_group("tokenizer", "of an input that has none beside it, for a Hugging Face OUTPUT")
     group.add_argument("--tokenizer", default="bert", metavar="NAME", help="kind of tokenizer (default: bert)")
@@ -62,9 +69,11 @@ def run(args: argparse.Namespace) -> int:
         family=args.family,
         head=args.head,
         heads_num=args.heads_num,
+        layers_num=args.layers_num,
         layernorm=args.layernorm,
         labels=args.labels,
         ignore=args.ignore,
+        verify=args.verify,
         force=args.force,
         ask_heads=_ask_heads if sys.stdin.isatty() else None,
     )
@@ -74,14 +83,18 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(report: Any) -> str:
     """The report as lines for people."""
-    what = " ".join(filter(None, [report.family, report.head and f"with head {report.head}"])) or "model"
+    done = report.export
+    what = " ".join(filter(None, [done.family, done.head and f"with head {done.head}"])) or "model"
+    config = report.config.stream_0 or report.config
     lines = [
-        f"{report.input_format}: {what}, {report.config.layers_num} layers, hidden size {report.config.hidden_size}, "
-        f"{report.parameters:,} parameters",
-        *(f"dropped: {name}" for name in report.dropped),
-        *(f"note: {note}" for note in report.notes),
-        f"{report.tensors} tensors written to {report.output}",
+        f"{report.input_format}: {what}, {config.layers_num} layers, hidden size {config.hidden_size}, "
+        f"{done.parameters:,} parameters",
+        *(f"dropped: {name}" for name in done.dropped),
+        *(f"note: {note}" for note in done.notes),
+        f"{done.tensors} tensors written to {report.output}",
     ]
+    if done.difference is not None:
+        lines.append(f"verified: the logits of both sides differ by at most {done.difference:.1e} on random input")
     return "\n".join(lines)
 
 

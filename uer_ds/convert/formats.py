@@ -14,7 +14,7 @@ from uer_ds.config.model import read_json_object
 from uer_ds.convert.lazy import LazyTensor
 from uer_ds.convert.readers import file_kind, read_weights
 from uer_ds.errors import UserError
-from uer_ds.models.old_names import is_fixed_table, present_names
+from uer_ds.models.old_names import present_names
 
 WEIGHT_FILES = (
     "model.safetensors.index.json",
@@ -104,9 +104,9 @@ def find_weights(folder: Path) -> Path:
 
 
 def _present_names(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """UER's names in today's spelling, without the sinusoids that models compute; other names as they are."""
+    """UER's names in today's spelling; other names as they are."""
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if not any(name.startswith("embedding.") for name in tensors):
         return tensors
     renamed = present_names(tensors)
-    return {renamed[name]: tensor for name, tensor in tensors.items() if not is_fixed_table(renamed[name])}
+    return {renamed[name]: tensor for name, tensor in tensors.items()}

@@ -5,6 +5,7 @@ What is written loads with `AutoModel...from_pretrained` and `AutoTokenizer` wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from uer_ds.convert.mapping import Mapped
 from uer_ds.convert.model_card import write_model_card
 from uer_ds.convert.tokenizer_files import write_json, write_tokenizer
 from uer_ds.convert.writers import SHARD_BYTES, write_safetensors
+from uer_ds.errors import UserError
 from uer_ds.tokenizers.base import Tokenizer
 
 
@@ -24,9 +26,10 @@ def write_huggingface(
     config: ModelConfig,
     mapped: Mapped,
     tokenizer: Tokenizer | None,
-    state: dict[str, Any],
+    state: Mapping[str, Any],
     labels: list[str] | None = None,
     shard_bytes: int = SHARD_BYTES,
+    siamese: bool = False,
 ) -> None:
     """Fill `folder` with the model that will be called `name`."""
     architecture = family.heads[mapped.head].architecture
@@ -41,37 +44,60 @@ def write_huggingface(
             segments="seg" in config.embedding,
             closing_token=config.mask != "causal",
         )
+    if siamese:
+        write_sentence_transformers(folder, config)
     write_model_card(folder / "README.md", name, architecture, config, state)
+
+
+def write_sentence_transformers(folder: Path, config: ModelConfig) -> None:
+    """The files from which the sentence-transformers library knows how to pool."""
+    modes = {"first": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
+    pooling = {"word_embedding_dimension": config.hidden_size}
+    pooling |= {f"pooling_mode_{mode}": mode == modes[config.pooling] for mode in modes.values()}
+    (folder / "1_Pooling").mkdir()
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for number, (path, name) in enumerate(parts)
+    ]
+    write_json(folder / "modules.json", modules)
 
 
 def their_config(
     family: Family, config: ModelConfig, mapped: Mapped, tokenizer: Tokenizer | None, labels: list[str] | None
 ) -> dict[str, Any]:
     """The content of config.json."""
-    head = family.heads[mapped.head]
+    architecture = family.heads[mapped.head].architecture
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in mapped.tensors.values()}
-    values = {
-        "architectures": [head.architecture],
+    return {
+        "architectures": [architecture],
         "model_type": family.model_types[0],
         **family.config_to_theirs(config),
-        "tie_word_embeddings": mapped.tied,
+        **{key: mapped.tensors[name].shape[0] for key, name in family.rows_in_config.items()},
+        "tie_word_embeddings": mapped.tied and family.ties_output,
         "torch_dtype": dtypes.pop() if len(dtypes) == 1 else "float32",
+        **_special_ids(family, tokenizer),
+        **_labels(architecture, mapped, labels),
     }
-    if tokenizer is not None and tokenizer.special.pad is not None:
-        values["pad_token_id"] = tokenizer.special.pad
-    return values | _labels(head.architecture, mapped, labels)
+
+
+def _special_ids(family: Family, tokenizer: Tokenizer | None) -> dict[str, int | None]:
+    """Ids of the tokens that begin, end and pad a text; null where unknown: the defaults are of other vocabularies."""
+    if tokenizer is None:
+        return {key: None for key in family.special_ids if key != "pad_token_id"}
+    return {key: getattr(tokenizer.special, role) for key, role in family.special_ids.items()}
 
 
 def _labels(architecture: str, mapped: Mapped, labels: list[str] | None) -> dict[str, Any]:
     """Label names of a classification head (its last matrix has a row for each)."""
     if not architecture.endswith(("SequenceClassification", "TokenClassification")):
         return {}
-    rows = [
-        tensor.shape[0]
-        for name, tensor in mapped.tensors.items()
-        if name.startswith("classifier") and name.endswith("weight")
-    ]
-    names = labels or [f"LABEL_{number}" for number in range(rows[-1])]
+    last = next(name for name in ("classifier.out_proj.weight", "classifier.weight") if name in mapped.tensors)
+    rows = mapped.tensors[last].shape[0]
+    names = labels or [f"LABEL_{number}" for number in range(rows)]
+    if len(names) != rows:
+        raise UserError(f"--labels: gives {len(names)} names, but the head has {rows} rows.")
     return {
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},

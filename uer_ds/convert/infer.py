@@ -1,7 +1,7 @@
 """A model's configuration from the names and shapes of its tensors (our names), as far as they tell.
 
-What is not recorded in a file stays out: the number of heads, the mask, the activation. A table of T5's relative
-positions tells the heads. Costs nothing: only names and shapes are looked at.
+What is not recorded in a file stays out: the number of heads, the activation. A table of T5's relative positions
+tells the heads. Costs nothing: only names and shapes are looked at.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from uer_ds.errors import UserError
 
 PARTS = ("word", "pos", "seg")
 TARGET_NAMES = ("mlm", "sp", "lm", "bilm", "cls")
+GATES = {1: "rnn", 3: "gru", 4: "lstm"}  # matrices stacked in one recurrent weight
 
 
 def infer_config(tensors: TensorMap) -> dict[str, Any]:
-    """The keys of `ModelConfig` that the tensors decide, and `attention_width` (heads times head size)."""
+    """The keys of `ModelConfig` that the tensors decide, and `attention_width`, `key_width` (heads times head size)."""
+    if _has(tensors, "encoder.encoder_0."):
+        return _dual(tensors)
     values = _embedding(tensors, "embedding")
-    if any(name.startswith("tgt_embedding.") for name in tensors):
+    if _has(tensors, "tgt_embedding."):
         target_side = _embedding(tensors, "tgt_embedding")
         values["tgt_embedding"] = target_side["embedding"]
         if target_side["vocab_size"] != values["vocab_size"]:
             values["tgt_vocab_size"] = target_side["vocab_size"]
-    values.update(_transformer(tensors) if _has(tensors, "encoder.transformer.") else {})
+    values.update(_encoder(tensors))
     values.update(_decoder(tensors))
     values.update(_target(tensors))
-    return values
+    return _with_positions(values)
 
 
 def _has(tensors: TensorMap, prefix: str) -> bool:
@@ -35,15 +38,34 @@ def _has(tensors: TensorMap, prefix: str) -> bool:
 
 
 def _rows(tensors: TensorMap, name: str) -> int:
+    if name not in tensors:
+        raise UserError(f"the tensor {name} is missing; the file is incomplete or of another family.")
     return tensors[name].shape[0]
 
 
+def _dual(tensors: TensorMap) -> dict[str, Any]:
+    """Two streams, each inferred as a model of its own."""
+    values: dict[str, Any] = {"embedding": ("dual",), "encoder": "dual", "target": ()}
+    for number in (0, 1):
+        parts = {f"embedding.dual.embedding_{number}.": "embedding.", f"encoder.encoder_{number}.": "encoder."}
+        stream = {
+            new + name.removeprefix(old): tensor
+            for old, new in parts.items()
+            for name, tensor in tensors.items()
+            if name.startswith(old)
+        }
+        values[f"stream_{number}"] = infer_config(stream)
+    return values
+
+
 def _embedding(tensors: TensorMap, side: str) -> dict[str, Any]:
-    word = tensors.get(f"{side}.word.embedding.weight")
-    if word is None:
-        raise UserError(f"the tensor {side}.word.embedding.weight is missing; expected a model with a word table.")
+    word = f"{side}.word.embedding.weight"
     parts = tuple(part for part in PARTS if f"{side}.{part}.embedding.weight" in tensors)
-    values: dict[str, Any] = {"vocab_size": word.shape[0], "emb_size": word.shape[1], "embedding": parts}
+    values: dict[str, Any] = {
+        "vocab_size": _rows(tensors, word),
+        "emb_size": tensors[word].shape[1],
+        "embedding": parts,
+    }
     if "pos" in parts:
         values["max_seq_length"] = _rows(tensors, f"{side}.pos.embedding.weight")
     values["remove_embedding_layernorm"] = f"{side}.layer_norm.gamma" not in tensors
@@ -52,17 +74,29 @@ def _embedding(tensors: TensorMap, side: str) -> dict[str, Any]:
 
 def count_layers(tensors: TensorMap, prefix: str) -> int:
     """The highest layer number after `prefix`, plus one."""
-    found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
+    found = [re.match(rf"{re.escape(prefix)}(\d+)", name) for name in tensors]
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
+def _encoder(tensors: TensorMap) -> dict[str, Any]:
+    if _has(tensors, "encoder.transformer."):
+        return _transformer(tensors)
+    if _has(tensors, "encoder.rnn"):
+        return _recurrent(tensors)
+    if _has(tensors, "encoder.conv_1."):
+        return _gatedcnn(tensors)
+    raise UserError("no tensor of an encoder (encoder.transformer, encoder.rnn, encoder.conv_1) was found.")
+
+
 def _transformer(tensors: TensorMap) -> dict[str, Any]:
-    layers = count_layers(tensors, "encoder.transformer")
+    layers = count_layers(tensors, "encoder.transformer.")
     first = "encoder.transformer.0" if layers else "encoder.transformer"
     values: dict[str, Any] = {"encoder": "transformer", "parameter_sharing": not layers}
     if layers:
         values["layers_num"] = layers
-    values["hidden_size"], values["attention_width"] = tensors[f"{first}.self_attn.final_linear.weight"].shape
+    values["hidden_size"] = _rows(tensors, f"{first}.self_attn.final_linear.weight")
+    values["attention_width"] = _rows(tensors, f"{first}.self_attn.linear_layers.0.weight")
+    values["key_width"] = _rows(tensors, f"{first}.self_attn.linear_layers.1.weight")
     values["feedforward_size"] = _rows(tensors, f"{first}.feed_forward.linear_1.weight")
     values["feed_forward"] = "gated" if f"{first}.feed_forward.linear_gate.weight" in tensors else "dense"
     values["remove_transformer_bias"] = f"{first}.self_attn.final_linear.bias" not in tensors
@@ -72,17 +106,39 @@ def _transformer(tensors: TensorMap) -> dict[str, Any]:
     values["relative_position_embedding"] = relative is not None
     if relative is not None:
         values["relative_attention_buckets_num"], values["heads_num"] = relative.shape
+    if f"{first}.layer_norm_1.weight" in tensors:
+        values["layernorm"] = "rms" if relative is None else "t5"
     return values
 
 
+def _recurrent(tensors: TensorMap) -> dict[str, Any]:
+    two_stacks = _has(tensors, "encoder.rnn_backward.")
+    name = "encoder.rnn_forward" if two_stacks else "encoder.rnn"
+    bidirectional = f"{name}.weight_hh_l0_reverse" in tensors
+    units = tensors[f"{name}.weight_hh_l0"].shape[1]
+    kind = GATES[_rows(tensors, f"{name}.weight_hh_l0") // units]
+    return {
+        "encoder": f"bi{kind}" if two_stacks else kind,
+        "hidden_size": units * 2 if two_stacks or bidirectional else units,
+        "layers_num": count_layers(tensors, f"{name}.weight_hh_l"),
+        "bidirectional": bidirectional,
+    }
+
+
+def _gatedcnn(tensors: TensorMap) -> dict[str, Any]:
+    hidden, _, kernel, _ = tensors["encoder.conv_1.weight"].shape
+    layers = count_layers(tensors, "encoder.conv.") + 1
+    return {"encoder": "gatedcnn", "hidden_size": hidden, "kernel_size": kernel, "layers_num": layers}
+
+
 def _decoder(tensors: TensorMap) -> dict[str, Any]:
-    layers = count_layers(tensors, "decoder.transformer_decoder")
+    layers = count_layers(tensors, "decoder.transformer_decoder.")
     return {"decoder": "transformer", "decoder_layers_num": layers} if layers else {"decoder": None}
 
 
 def _target(tensors: TensorMap) -> dict[str, Any]:
     targets = tuple(name for name in TARGET_NAMES if _has(tensors, f"target.{name}."))
-    values: dict[str, Any] = {"target": targets} if targets else {}
+    values: dict[str, Any] = {"target": targets}
     if "lm" in targets:
         values["has_lmtarget_bias"] = "target.lm.output_layer.bias" in tensors
     if "cls" in targets:
@@ -90,15 +146,36 @@ def _target(tensors: TensorMap) -> dict[str, Any]:
     return values
 
 
+def _with_positions(values: dict[str, Any]) -> dict[str, Any]:
+    """What leaves no tensor but must be there: a transformer's positions, and the mask of a language model."""
+    if values["encoder"] != "transformer":
+        return values
+    if "pos" not in values["embedding"] and not values["relative_position_embedding"]:
+        if values.get("layernorm") == "rms":
+            values["rotary_position_embedding"] = True
+        else:
+            values["embedding"] = (*values["embedding"], "sinusoidalpos")
+            if values["decoder"]:
+                values["tgt_embedding"] = (*values["tgt_embedding"], "sinusoidalpos")
+    if "lm" in values["target"] and values["decoder"] is None:
+        values["mask"] = "causal"
+    return values
+
+
+# Keys in which a configuration may say more, or something else, than the tensors tell.
+UNCERTAIN = frozenset({"target", "labels_num", "has_lmtarget_bias", "layernorm", "mask", "embedding", "tgt_embedding"})
+
+
 def refuse_contradictions(stated: dict[str, Any], inferred: dict[str, Any], where: str, names: dict[str, str]) -> None:
     """Raise `UserError` when a configuration says something else than the tensors.
 
-    `names` gives the keys as the file `where` spells them. Targets are left out: a file may hold fewer or other
-    heads.
+    `names` gives the keys as the file `where` spells them.
     """
     for key, found in inferred.items():
-        said = tuple(stated[key]) if isinstance(stated.get(key), list) else stated.get(key)
-        if key not in ("target", "labels_num", "has_lmtarget_bias") and said is not None and said != found:
+        said = stated.get(key)
+        if isinstance(found, dict) and isinstance(said, dict):
+            refuse_contradictions(said, found, f"{where}: {key}", names)
+        elif key not in UNCERTAIN and said is not None and said != found:
             raise UserError(
                 f"{where}: says {names.get(key, key)} is {said}, but the tensors have {found}; "
                 "the configuration belongs to another model."

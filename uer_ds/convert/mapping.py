@@ -7,9 +7,11 @@ is left over is refused by name, unless the user's expression allows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.family import Family, Head
 from uer_ds.convert.lazy import LazyTensor, TensorMap, same_values
 from uer_ds.convert.rules import TO_OURS, TO_THEIRS, apply_rules, listed
@@ -18,12 +20,21 @@ from uer_ds.errors import UserError, unknown_name
 
 @dataclass(frozen=True)
 class Mapped:
-    """The converted tensors, the head that was found, whether the output layer is tied, and what was dropped."""
+    """What a table made of a checkpoint.
+
+    Attributes:
+        tensors: under the new names.
+        head: the head that was found or chosen.
+        tied: the output layer is the word table.
+        dropped: names that were not converted.
+        values: keys of our configuration that only their tensors tell.
+    """
 
     tensors: dict[str, LazyTensor]
     head: str
     tied: bool
     dropped: tuple[str, ...]
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,32 +46,42 @@ class Choice:
     architecture: str | None = None  # of their configuration, where heads share their names
 
 
-def map_to_theirs(family: Family, tensors: TensorMap, choice: Choice, where: str) -> Mapped:
+def map_to_theirs(family: Family, tensors: TensorMap, config: ModelConfig, choice: Choice, where: str) -> Mapped:
     """Our tensors as the family's Hugging Face model has them."""
     untied, tied = _without_ties(family, tensors, where)
     head = _choose_head(family, untied, TO_THEIRS, choice, where)
-    converted = apply_rules(untied, (*family.rules, *family.heads[head].rules), TO_THEIRS)
+    family.prepare(untied, config, tied)
+    converted = apply_rules(untied, family.table(head, config.head_size), TO_THEIRS)
     converted.require_all(where)
     dropped = _leftovers(family, set(untied) - converted.used, TO_THEIRS, choice, where)
-    result = converted.tensors
-    for copies in family.copies:
-        if copies.written and copies.name in result:
-            result.update(dict.fromkeys(copies.copies, result[copies.name]))
+    result = {**converted.tensors, **family.extra_theirs(config)}
+    for group in family.copies:
+        if group.name in result and (group.written == "always" or not tied):
+            result.update(dict.fromkeys(group.copies, result[group.name]))
     return Mapped(result, head, tied, dropped)
 
 
-def map_to_ours(family: Family, tensors: TensorMap, choice: Choice, where: str) -> Mapped:
-    """Their tensors under our names; tied names are all present and share one tensor."""
+def map_to_ours(family: Family, tensors: TensorMap, theirs: Mapping[str, Any], choice: Choice, where: str) -> Mapped:
+    """Their tensors under our names; tied names are all present and share one tensor. `theirs` is their config.json."""
     named = canonical_names(family, tensors)
     dropped = [name for name in named if family.is_unused(name)]
     useful = {name: tensor for name, tensor in named.items() if not family.is_unused(name)}
     used_copies = _fill_copies(family, useful)
     head = _choose_head(family, useful, TO_OURS, choice, where)
-    converted = apply_rules(useful, (*family.rules, *family.heads[head].rules), TO_OURS)
+    converted = apply_rules(useful, family.table(head, _their_head_size(theirs)), TO_OURS)
     converted.require_all(where)
     dropped += _leftovers(family, set(useful) - converted.used - used_copies, TO_OURS, choice, where)
     tied = _add_ties(family, converted.tensors, family.heads[head])
-    return Mapped(converted.tensors, head, tied, tuple(dropped))
+    family.finish(converted.tensors, theirs)
+    return Mapped(converted.tensors, head, tied, tuple(dropped), family.values_of_theirs(named))
+
+
+def _their_head_size(theirs: Mapping[str, Any]) -> int | None:
+    """Width of a head in their config.json."""
+    if theirs.get("head_dim"):
+        return int(theirs["head_dim"])
+    hidden, heads = theirs.get("hidden_size"), theirs.get("num_attention_heads")
+    return hidden // heads if hidden and heads else None
 
 
 def canonical_names(family: Family, tensors: TensorMap) -> dict[str, LazyTensor]:
@@ -98,7 +119,7 @@ def _without_ties(family: Family, tensors: TensorMap, where: str) -> tuple[dict[
             raise UserError(
                 f"{where}: {tie.name} differs from {tie.owner}; Hugging Face's {family.name} has one for both."
             )
-        if equal:
+        if equal and (family.ties_output or tie.always):
             del rest[tie.name]
             tied = tied or not tie.always
     return rest, tied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ PIPELINES = {
 FACTS = {"updates": "optimizer updates", "samples": "samples seen", "tokens": "tokens seen", "versions": "versions"}
 
 
-def write_model_card(path: Path, name: str, architecture: str, config: ModelConfig, state: dict[str, Any]) -> None:
+def write_model_card(path: Path, name: str, architecture: str, config: ModelConfig, state: Mapping[str, Any]) -> None:
     """Write the card; `state` is the state.json of our checkpoint, or empty."""
     pipeline = next((task for ending, task in PIPELINES.items() if architecture.endswith(ending)), "feature-extraction")
     lines = ["---", "language: zh", "library_name: transformers", f"pipeline_tag: {pipeline}", "---", ""]

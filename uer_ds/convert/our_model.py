@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import ModelConfig, model_config_from_dict
-from uer_ds.convert.families.catalogue import by_model_type, by_name, by_their_names, complete_config
+from uer_ds.convert.families.catalogue import by_name, by_their_names, complete_config
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
-from uer_ds.convert.lazy import LazyTensor
+from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.mapping import Choice, map_to_ours
 from uer_ds.convert.transforms import fold_layer_norm
 from uer_ds.errors import UserError
+from uer_ds.models.old_names import is_fixed_table
+
+UER_EPS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,31 +36,38 @@ class Hints:
     family: str | None = None
     choice: Choice = field(default_factory=Choice)
     heads_num: int | None = None
+    layers_num: int | None = None
     layernorm: str | None = None
     ask_heads: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True)
 class OurModel:
-    """A checkpoint under our names. `family` is None where it only becomes known from the configuration."""
+    """A checkpoint under our names. `family` and `head` are known of Hugging Face's checkpoints only."""
 
     path: Path
     config: ModelConfig
     tensors: dict[str, LazyTensor]
     family: Family | None = None
+    head: str | None = None
     dropped: tuple[str, ...] = ()
 
     def with_layernorm(self, kind: str) -> OurModel:
         """The same function with the layer norm `kind`; models without mean subtraction have no choice and stay."""
-        found = self.config.layernorm
+        found = (self.config.stream_0 or self.config).layernorm
         if kind == found or found not in ("normal", "uer"):
             return self
-        to_uer = kind == "uer"
-        # Outside the root eps adds to the deviation, inside to the variance: eps and eps**2 agree where the deviation
-        # is 0 and where it is large.
-        eps = self.config.layernorm_eps ** (0.5 if to_uer else 2.0)
-        config = self.config.replace(layernorm=kind, layernorm_eps=eps)
-        return replace(self, config=config, tensors=fold_layer_norm(self.tensors, inverse=to_uer))
+        tensors = fold_layer_norm(self.tensors, inverse=kind == "uer")
+        return replace(self, config=_with_layernorm(self.config, kind), tensors=tensors)
+
+
+def _with_layernorm(config: ModelConfig, kind: str) -> ModelConfig:
+    if config.stream_0 is not None and config.stream_1 is not None:
+        streams = (config.stream_0, config.stream_1)
+        return config.replace(**{f"stream_{n}": _with_layernorm(stream, kind) for n, stream in enumerate(streams)})
+    # Outside the root eps adds to the deviation, inside to the variance: eps and eps**2 agree where the deviation is
+    # 0 and where it is large. UER-py's own eps is built in.
+    return config.replace(layernorm=kind, layernorm_eps=UER_EPS if kind == "uer" else config.layernorm_eps**2)
 
 
 def read_our_model(checkpoint: Checkpoint, hints: Hints) -> OurModel:
@@ -70,55 +80,100 @@ def read_our_model(checkpoint: Checkpoint, hints: Hints) -> OurModel:
 def _from_ours(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     where = str(checkpoint.config_path or checkpoint.path)
     stated = checkpoint.config or {}
-    inferred = infer_config(checkpoint.tensors)
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not is_fixed_table(name)}
+    inferred = infer_config(tensors)
     refuse_contradictions(stated, inferred, where, {})
-    values = {**complete_config(inferred), **stated}
-    if not stated and hints.layernorm:
-        values["layernorm"] = hints.layernorm
-    _settle_heads(values, checkpoint, hints)
-    config = model_config_from_dict(values, where)
-    return OurModel(checkpoint.path, config, checkpoint.tensors)
+    ties = join_ties(tensors)
+    values = {**complete_config({**inferred, **ties}), **stated, **ties}
+    if len(tensors) < len(checkpoint.tensors):  # files of 2021 carry their sinusoids along
+        values["sinusoidal_layout"] = "interleaved"
+    for part in _parts(values):
+        if not stated and hints.layernorm:
+            part["layernorm"] = hints.layernorm
+        _settle_sizes(part, checkpoint, hints)
+    return OurModel(checkpoint.path, model_config_from_dict(values, where), tensors)
+
+
+def _parts(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configurations with sizes: of both streams, or the one there is."""
+    streams = [values[key] for key in ("stream_0", "stream_1") if values.get(key)]
+    return streams or [values]
+
+
+def join_ties(tensors: dict[str, LazyTensor]) -> dict[str, bool]:
+    """Give tied names one tensor and say which are tied: by their values, since UER-py's files contradict their JSON."""
+    found = {}
+    source, target = "embedding.word.embedding.weight", "tgt_embedding.word.embedding.weight"
+    if target in tensors:
+        found["share_embedding"] = _join(tensors, target, source)
+    if "target.mlm.linear_2.weight" in tensors:
+        found["tie_weights"] = _join(tensors, "target.mlm.linear_2.weight", source)
+    if "target.lm.output_layer.weight" in tensors:
+        owner = target if target in tensors else source
+        found["tie_weights"] = _join(tensors, "target.lm.output_layer.weight", owner)
+    return found
+
+
+def _join(tensors: dict[str, LazyTensor], name: str, owner: str) -> bool:
+    if owner not in tensors or not same_values(tensors[name], tensors[owner]):
+        return False
+    tensors[name] = tensors[owner]
+    return True
 
 
 def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     where = str(checkpoint.config_path or checkpoint.path)
     theirs = checkpoint.config or {}
     family = _their_family(checkpoint, hints)
-    architecture = (theirs.get("architectures") or [None])[0]
-    mapped = map_to_ours(
-        family, checkpoint.tensors, replace(hints.choice, architecture=architecture), str(checkpoint.path)
-    )
+    choice = replace(hints.choice, architecture=(theirs.get("architectures") or [None])[0])
+    mapped = map_to_ours(family, checkpoint.tensors, theirs, choice, str(checkpoint.path))
     inferred = infer_config(mapped.tensors)
-    stated = family.config_to_ours(theirs)
-    refuse_contradictions(stated, inferred, where, dict(family.config_names))
-    values = {**family.defaults, **family.structure, **inferred, **stated}
-    values["target"] = family.heads[mapped.head].target or ("cls",)
+    stated = family.config_to_ours(theirs, where)
+    if family.fixed_layernorm_eps:
+        stated["layernorm_eps"] = family.fixed_layernorm_eps
+    refuse_contradictions(stated, inferred, where, {ours: names[0] for ours, names in family.config_names.items()})
+    values = {**family.defaults, **family.structure, **inferred, **stated, **mapped.values}
+    head = family.heads[mapped.head]
+    values["target"] = head.target
+    if head.data_processor:
+        values["data_processor"] = head.data_processor
     values["tie_weights"] = mapped.tied
-    _settle_heads(values, checkpoint, hints)
+    _settle_sizes(values, checkpoint, hints)
     config = model_config_from_dict(values, where)
-    return OurModel(checkpoint.path, config, mapped.tensors, family, mapped.dropped)
+    return OurModel(checkpoint.path, config, mapped.tensors, family, mapped.head, mapped.dropped)
 
 
 def _their_family(checkpoint: Checkpoint, hints: Hints) -> Family:
     if hints.family:
         return by_name(hints.family)
-    if checkpoint.config and "model_type" in checkpoint.config:
-        return by_model_type(checkpoint.config["model_type"], str(checkpoint.config_path))
-    return by_their_names(checkpoint.tensors, str(checkpoint.path))
+    model_type = (checkpoint.config or {}).get("model_type")
+    return by_their_names(checkpoint.tensors, model_type, str(checkpoint.path))
 
 
-def _settle_heads(values: dict[str, Any], checkpoint: Checkpoint, hints: Hints) -> None:
-    """Fill in the number of heads (and their size) from the hints, or ask; `attention_width` is not a key of ours."""
-    width = values.pop("attention_width", None)
+def _settle_sizes(values: dict[str, Any], checkpoint: Checkpoint, hints: Hints) -> None:
+    """Fill in what no tensor tells, from the hints: the number of heads, and of layers where all share one.
+
+    `attention_width` and `key_width` (heads times head size) are no keys of ours; they end here.
+    """
+    width, key_width = values.pop("attention_width", None), values.pop("key_width", None)
     if width is None:
         return
     hidden = values["hidden_size"]
+    if values.get("layers_num") is None:
+        values["layers_num"] = hints.layers_num
+    if values["layers_num"] is None:
+        raise UserError(
+            f"{checkpoint.path}: the layers share their weights and no file tells their number; give --layers_num."
+        )
     if values.get("heads_num") is None:
         values["heads_num"] = hints.heads_num or (hints.ask_heads(hidden) if hints.ask_heads else None)
-    if values["heads_num"] is None:
+    heads = values["heads_num"]
+    if heads is None:
         raise UserError(
             f"{checkpoint.path}: the number of attention heads is in no file; give --heads_num "
             f"(usually hidden size / 64: {hidden} / 64 = {hidden / 64:g}) or the model's JSON with --config_path."
         )
     if width != hidden:
-        values["attention_head_size"] = width // values["heads_num"]
+        values["attention_head_size"] = width // heads
+    if key_width != width:
+        values["local_kv_heads_num"] = key_width * heads // width

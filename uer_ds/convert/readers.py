@@ -94,7 +94,7 @@ def read_safetensors(path: Path) -> dict[str, LazyTensor]:
         described = max(described, end)
     if described > data_bytes:
         raise UserError(
-            f"{path}: is truncated: its header tells of {described} bytes of data, {data_bytes} are there; copy it again."
+            f"{path}: is truncated: its header tells of {described} bytes of data, {data_bytes} are there; copy again."
         )
     return tensors
 

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uer_ds.tokenizers.base import Tokenizer
+from uer_ds.config.model import read_json_object
+from uer_ds.tokenizers import Tokenizer, load_saved_tokenizer
 
 MAX_WORD_CHARACTERS = 200  # UER-py's limit; the library's default is 100
 
@@ -38,7 +39,15 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int, segment
             (folder / name).write_bytes(tokenizer.files[option])
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
+def saved_tokenizer(checkpoint: Path) -> Tokenizer | None:
+    """The tokenizer saved in one of our checkpoint folders, if there is one."""
+    folder = checkpoint / "tokenizer"
+    if not (folder / "description.json").is_file():
+        return None
+    return load_saved_tokenizer(folder, read_json_object(folder / "description.json"))
+
+
+def write_json(path: Path, values: Any) -> None:
     """A JSON file for people and programs."""
     path.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 

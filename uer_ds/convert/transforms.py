@@ -13,12 +13,44 @@ from uer_ds.convert.rules import Transform
 TRANSPOSED = Transform(lambda weight: (weight.t(),), lambda weight: (weight.t(),))
 
 
-def _zero_row_first(table: torch.Tensor) -> Tensors:
-    return (torch.cat([table.new_zeros(1, table.shape[1]), table]),)
+def _to_segments(table: torch.Tensor) -> Tensors:
+    """[1 or 2, E] -> [3, E]: a row of zeros for padding; a single row serves both segments."""
+    return (torch.cat([table.new_zeros(1, table.shape[1]), table, table[-1:]])[:3],)
 
 
-# Our segment table [3, E] has a first row for padding; theirs [2, E] has none. The row is lost on the way there.
-SEGMENTS = Transform(lambda table: (table[1:],), _zero_row_first)
+# Our segment table has a first row for padding, theirs has none: the row is lost on the way there.
+SEGMENTS = Transform(lambda table: (table[1:],), _to_segments)
+
+
+def rows_in_front(count: int) -> Transform:
+    """Their table has `count` more rows in front, which no position uses: zeros there, cut here."""
+    return Transform(
+        lambda table: (torch.cat([table.new_zeros(count, table.shape[1]), table]),),
+        lambda table: (table[count:],),
+    )
+
+
+# Query, key and value [I, H] each <-> one transposed matrix [H, 3 I]; biases [I] each <-> [3 I].
+STACKED_MATRICES = Transform(
+    lambda *weights: (torch.cat(weights).t(),),
+    lambda stacked: stacked.t().chunk(3),
+)
+STACKED_BIASES = Transform(lambda *biases: (torch.cat(biases),), lambda stacked: stacked.chunk(3))
+
+ROW_VECTOR = Transform(lambda bias: (bias.unsqueeze(0),), lambda bias: (bias.squeeze(0),))
+
+
+def rotary_order(head_size: int) -> Transform:
+    """Rows of query and key matrices: pairs (2i, 2i + 1) of each head here, (i, i + head_size / 2) there."""
+    half = head_size // 2
+
+    def to_theirs(weight: torch.Tensor) -> Tensors:
+        return (weight.view(-1, half, 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape),)
+
+    def to_ours(weight: torch.Tensor) -> Tensors:
+        return (weight.view(-1, 2, half, weight.shape[1]).transpose(1, 2).reshape(weight.shape),)
+
+    return Transform(to_theirs, to_ours)
 
 
 def scaled(tensor: torch.Tensor, factor: float) -> torch.Tensor:
@@ -26,6 +58,11 @@ def scaled(tensor: torch.Tensor, factor: float) -> torch.Tensor:
     if tensor.device.type == "meta":
         return tensor
     return (tensor.double() * factor).to(tensor.dtype)
+
+
+def scale_output(tensors: dict[str, LazyTensor], name: str, factor: float) -> None:
+    """Multiply the tensor `name` in place of the map."""
+    tensors[name] = tensors[name].map(lambda values: scaled(values, factor))
 
 
 def fold_layer_norm(tensors: TensorMap, inverse: bool = False) -> dict[str, LazyTensor]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from uer_ds.config.model import ModelConfig
-from uer_ds.convert.families.family import ACTIVATIONS, Copies, Family, Head, Tie, our_activation
-from uer_ds.convert.rules import layer_norm, linear, rule
+from uer_ds.convert.families.family import Copies, Family, Head, Tie
+from uer_ds.convert.rules import Rule, layer_norm, linear, rule
 from uer_ds.convert.transforms import SEGMENTS
 
 WORD_TABLE = "embedding.word.embedding.weight"
@@ -18,17 +15,20 @@ EMBEDDINGS = (
     *layer_norm("embedding.layer_norm", "bert.embeddings.LayerNorm"),
 )
 
-OURS, THEIRS = "encoder.transformer.{e}", "bert.encoder.layer.{e}"
-LAYERS = (
-    *linear(f"{OURS}.self_attn.linear_layers.0", f"{THEIRS}.attention.self.query"),
-    *linear(f"{OURS}.self_attn.linear_layers.1", f"{THEIRS}.attention.self.key"),
-    *linear(f"{OURS}.self_attn.linear_layers.2", f"{THEIRS}.attention.self.value"),
-    *linear(f"{OURS}.self_attn.final_linear", f"{THEIRS}.attention.output.dense"),
-    *layer_norm(f"{OURS}.layer_norm_1", f"{THEIRS}.attention.output.LayerNorm"),
-    *linear(f"{OURS}.feed_forward.linear_1", f"{THEIRS}.intermediate.dense"),
-    *linear(f"{OURS}.feed_forward.linear_2", f"{THEIRS}.output.dense"),
-    *layer_norm(f"{OURS}.layer_norm_2", f"{THEIRS}.output.LayerNorm"),
-)
+
+def layer_rules(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """One layer of the encoder (patterns of its names on both sides)."""
+    return (
+        *linear(f"{ours}.self_attn.linear_layers.0", f"{theirs}.attention.self.query"),
+        *linear(f"{ours}.self_attn.linear_layers.1", f"{theirs}.attention.self.key"),
+        *linear(f"{ours}.self_attn.linear_layers.2", f"{theirs}.attention.self.value"),
+        *linear(f"{ours}.self_attn.final_linear", f"{theirs}.attention.output.dense"),
+        *layer_norm(f"{ours}.layer_norm_1", f"{theirs}.attention.output.LayerNorm"),
+        *linear(f"{ours}.feed_forward.linear_1", f"{theirs}.intermediate.dense"),
+        *linear(f"{ours}.feed_forward.linear_2", f"{theirs}.output.dense"),
+        *layer_norm(f"{ours}.layer_norm_2", f"{theirs}.output.LayerNorm"),
+    )
+
 
 MLM = (
     *linear("target.mlm.linear_1", "cls.predictions.transform.dense"),
@@ -43,8 +43,9 @@ HEADS = {
         "BertForPreTraining",
         (*MLM, *linear("target.sp.linear_1", POOLER), *linear("target.sp.linear_2", "cls.seq_relationship")),
         ("mlm", "sp"),
+        "bert",
     ),
-    "mlm": Head("BertForMaskedLM", MLM, ("mlm",)),
+    "mlm": Head("BertForMaskedLM", MLM, ("mlm",), "mlm"),
     "classification": Head(
         "BertForSequenceClassification", (*linear("output_layer_1", POOLER), *linear("output_layer_2", "classifier"))
     ),
@@ -52,6 +53,7 @@ HEADS = {
         "BertForSequenceClassification",
         (*linear("target.cls.linear_1", POOLER), *linear("target.cls.linear_2", "classifier")),
         ("cls",),
+        "cls",
     ),
     "sp": Head(
         "BertForNextSentencePrediction",
@@ -64,46 +66,29 @@ HEADS = {
 }
 
 CONFIG_NAMES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "feedforward_size": "intermediate_size",
-    "layers_num": "num_hidden_layers",
-    "heads_num": "num_attention_heads",
-    "max_seq_length": "max_position_embeddings",
-    "layernorm_eps": "layer_norm_eps",
-    "dropout": "hidden_dropout_prob",
+    "vocab_size": ("vocab_size",),
+    "hidden_size": ("hidden_size",),
+    "feedforward_size": ("intermediate_size",),
+    "layers_num": ("num_hidden_layers",),
+    "heads_num": ("num_attention_heads",),
+    "max_seq_length": ("max_position_embeddings",),
+    "layernorm_eps": ("layer_norm_eps",),
+    "dropout": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "hidden_act": ("hidden_act",),
 }
-
-
-def config_to_theirs(config: ModelConfig) -> dict[str, Any]:
-    """Sizes and switches in Hugging Face's names."""
-    values = {theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()}
-    return values | {
-        "hidden_act": ACTIVATIONS[config.hidden_act],
-        "attention_probs_dropout_prob": config.dropout,
-        "type_vocab_size": 2,
-    }
-
-
-def config_to_ours(config: dict[str, Any]) -> dict[str, Any]:
-    """Sizes and switches in our names."""
-    config = {"layer_norm_eps": 1e-12, "hidden_act": "gelu", **config}
-    values = {ours: config[theirs] for ours, theirs in CONFIG_NAMES.items() if theirs in config}
-    return values | {"hidden_act": our_activation(config["hidden_act"])}
-
 
 BERT = Family(
     name="bert",
     model_types=("bert",),
     structure={"embedding": ("word", "pos", "seg")},
     prefix="bert.",
-    rules=(*EMBEDDINGS, *LAYERS),
+    rules=(*EMBEDDINGS, *layer_rules("encoder.transformer.{e}", "bert.encoder.layer.{e}")),
     heads=HEADS,
-    config_to_theirs=config_to_theirs,
-    config_to_ours=config_to_ours,
     config_names=CONFIG_NAMES,
+    constants={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+    their_defaults={"layer_norm_eps": 1e-12, "hidden_act": "gelu"},
+    rows_in_config={"type_vocab_size": "bert.embeddings.token_type_embeddings.weight"},
     ties=(Tie("target.mlm.linear_2.weight", WORD_TABLE),),
-    copies=(Copies("cls.predictions.decoder.bias", ("cls.predictions.bias",), written=True),),
+    copies=(Copies("cls.predictions.decoder.bias", ("cls.predictions.bias",), written="always"),),
     unused=(r"bert\.embeddings\.(position|token_type)_ids",),
-    defaults={"hidden_act": "gelu", "mask": "fully_visible"},
 )

@@ -6,11 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.convert.families.albert import ALBERT
+from uer_ds.convert.families.bart import BART, PEGASUS
 from uer_ds.convert.families.bert import BERT
 from uer_ds.convert.families.family import Family
+from uer_ds.convert.families.gpt2 import GPT2
+from uer_ds.convert.families.llama import LLAMA
+from uer_ds.convert.families.roberta import PUBLIC_ROWS, ROBERTA, XLM_ROBERTA
+from uer_ds.convert.families.t5 import MT5, T5, T5_V1_1
 from uer_ds.errors import UserError, unknown_name
 
-FAMILIES = {family.name: family for family in (BERT,)}
+# Where several families have one structure the first is chosen; --family names another.
+_ALL = (BERT, ALBERT, GPT2, T5, T5_V1_1, MT5, BART, PEGASUS, XLM_ROBERTA, ROBERTA, LLAMA)
+FAMILIES = {family.name: family for family in _ALL}
 
 
 def by_name(name: str) -> Family:
@@ -20,54 +28,54 @@ def by_name(name: str) -> Family:
     return FAMILIES[name]
 
 
-def by_model_type(model_type: str, where: str) -> Family:
-    """The family of a Hugging Face configuration."""
-    for family in FAMILIES.values():
-        if model_type in family.model_types:
-            return family
-    known = [name for family in FAMILIES.values() for name in family.model_types]
-    raise unknown_name("model_type", model_type, known, where)
-
-
 def by_config(config: ModelConfig, where: str) -> Family:
     """The family of one of our configurations; otherwise a `UserError` naming the nearest and the differences."""
+    if config.encoder != "transformer":
+        raise UserError(
+            f"{where}: Hugging Face has no {config.encoder} models; convert with --to uer or --to safetensors."
+        )
     differences = {family.name: family.differences(config) for family in FAMILIES.values()}
     nearest = min(differences, key=lambda name: len(differences[name]))
-    if not differences[nearest]:
-        return FAMILIES[nearest]
-    details = ", ".join(
-        f"{key} {found!r} instead of {expected!r}" for key, (found, expected) in differences[nearest].items()
-    )
-    raise UserError(
-        f"{where}: no Hugging Face model computes this; the nearest family is {nearest}, but here {details}; "
-        "convert with --to uer or --to safetensors."
-    )
+    if differences[nearest]:
+        details = ", ".join(
+            f"{key} {found!r} instead of {expected!r}" for key, (found, expected) in differences[nearest].items()
+        )
+        raise UserError(
+            f"{where}: no Hugging Face model computes this; the nearest family is {nearest}, but here {details}; "
+            "convert with --to uer or --to safetensors."
+        )
+    if nearest == BERT.name and config.max_seq_length == PUBLIC_ROWS:
+        return XLM_ROBERTA
+    return FAMILIES[nearest]
 
 
 def complete_config(inferred: dict[str, Any]) -> dict[str, Any]:
-    """Add to what the tensors tell what the family implies (mask, attention scale, activation)."""
+    """Add to what the tensors tell what their family implies (attention scale, activation), if it is one of ours."""
+    families = FAMILIES.values() if inferred["encoder"] == "transformer" else ()
+    for family in families:
+        if all(inferred.get(key, value) == value for key, value in family.structure.items()):
+            return {**family.defaults, **family.structure, **inferred}
+    return inferred
 
-    def disagreements(family: Family) -> int:
-        return sum(inferred[key] != value for key, value in family.structure.items() if key in inferred)
 
-    family = min(FAMILIES.values(), key=disagreements)
-    return {**family.defaults, **family.structure, **inferred}
-
-
-def by_their_names(names: Iterable[str], where: str) -> Family:
-    """The family whose tensor names a Hugging Face file without a configuration has."""
+def by_their_names(names: Iterable[str], model_type: str | None, where: str) -> Family:
+    """The family of a Hugging Face checkpoint: among those of its `model_type` the one with its tensor names."""
     names = list(names)
-    matches = {family.name: _known_share(family, names) for family in FAMILIES.values()}
-    best = max(matches, key=lambda name: matches[name])
-    if matches[best] > 0.5:
-        return FAMILIES[best]
-    raise UserError(
-        f"{where}: its tensor names (such as {names[0]!r}) are of no known family, the nearest is {best}; "
-        f"known families are: {', '.join(FAMILIES)}."
-    )
+    candidates = [family for family in FAMILIES.values() if model_type in (None, *family.model_types)]
+    if not candidates:
+        known = [name for family in FAMILIES.values() for name in family.model_types]
+        raise unknown_name("model_type", str(model_type), dict.fromkeys(known), where)
+    best = max(candidates, key=lambda family: _known_share(family, names))
+    if model_type is None and _known_share(best, names) < 0.5:
+        raise UserError(
+            f"{where}: its tensor names (such as {names[0]!r}) are of no known family, the nearest is {best.name}; "
+            f"known families are: {', '.join(FAMILIES)}."
+        )
+    return best
 
 
 def _known_share(family: Family, names: list[str]) -> float:
+    """How many of the family's names the checkpoint has, of its first layers."""
     patterns = {name.replace("{e}", "0").replace("{d}", "0") for item in family.rules for name in item.theirs}
     found = sum(pattern in names or pattern.removeprefix(family.prefix) in names for pattern in patterns)
     return found / len(patterns)

@@ -1,0 +1,179 @@
+"""The two exporters: a Hugging Face folder, and weights under our names (`.bin`, safetensors) with their model JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.convert import verify as verification
+from uer_ds.convert.families.catalogue import by_config, by_name
+from uer_ds.convert.families.family import Family
+from uer_ds.convert.formats import config_beside, labels_beside
+from uer_ds.convert.huggingface import numbered, write_huggingface
+from uer_ds.convert.lazy import TensorMap
+from uer_ds.convert.mapping import Choice, map_to_theirs
+from uer_ds.convert.our_model import OurModel
+from uer_ds.convert.sbert import one_stream
+from uer_ds.convert.staging import publish_files, publish_folder, staged
+from uer_ds.convert.tokenizer_files import write_json
+from uer_ds.convert.writers import SHARD_BYTES, write_safetensors, write_safetensors_file, write_torch
+from uer_ds.errors import UserError
+from uer_ds.tokenizers import Tokenizer
+
+# What UER-py reads from a model JSON without a default of its own.
+UER_KEYS = (
+    "emb_size",
+    "feedforward_size",
+    "hidden_size",
+    "hidden_act",
+    "heads_num",
+    "layers_num",
+    "decoder_layers_num",
+    "max_seq_length",
+    "dropout",
+    "embedding",
+    "encoder",
+    "mask",
+    "layernorm_positioning",
+    "target",
+)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What goes with the weights: a tokenizer, names of labels, the state.json of our checkpoint; size of shards."""
+
+    tokenizer: Tokenizer | None = None
+    labels: list[str] | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    shard_bytes: int = SHARD_BYTES
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        family, head: None where they were not needed.
+        tensors, parameters: numbers of both (tied tensors are counted once as parameters).
+        dropped: names that were not converted.
+        notes: sentences for the user.
+        difference: largest difference of logits between both sides; None: not verified.
+    """
+
+    family: str | None
+    head: str | None
+    tensors: int
+    parameters: int
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    difference: float | None = None
+
+
+def export_huggingface(
+    model: OurModel, output: Path, family_name: str | None, choice: Choice, extras: Extras, verify: bool | None
+) -> Export:
+    """Write the folder `output`."""
+    siamese = model.config.encoder == "dual"
+    if siamese:
+        model = one_stream(model, choice.ignore)
+    where = str(model.path)
+    family = by_name(family_name) if family_name else model.family or by_config(model.config, where)
+    standard = model.with_layernorm("normal")
+    mapped = map_to_theirs(family, standard.tensors, standard.config, choice, where)
+    _refuse_pooling(family.heads[mapped.head].architecture, model.config, where)
+    with staged(output) as temporary:
+        write_huggingface(
+            temporary,
+            output.name,
+            family,
+            standard.config,
+            mapped,
+            extras.tokenizer,
+            extras.state,
+            extras.labels,
+            extras.shard_bytes,
+            siamese,
+        )
+        difference = verified(model, temporary, family, mapped.head, verify)
+        publish_folder(temporary, output)
+    dropped = (*model.dropped, *mapped.dropped)
+    notes = _notes(model.config, family, extras)
+    return Export(
+        family.name, mapped.head, len(mapped.tensors), count_parameters(mapped.tensors), dropped, notes, difference
+    )
+
+
+def export_ours(
+    model: OurModel, output: Path, to: str, layernorm: str | None, extras: Extras, verify: bool | None
+) -> Export:
+    """Write the file `output` with its model JSON beside it, or a folder of safetensors."""
+    difference = None
+    if model.family and model.head and model.path.is_dir():
+        difference = verified(model, model.path, model.family, model.head, verify)
+    written = model.with_layernorm(layernorm) if layernorm else model
+    with staged(output) as temporary:
+        if to == "safetensors" and output.suffix != ".safetensors":
+            write_safetensors(temporary, written.tensors, extras.shard_bytes)
+            write_json(temporary / "config.json", written.config.to_dict())
+            publish_folder(temporary, output)
+        else:
+            write_file = write_torch if to == "uer" else write_safetensors_file
+            write_file(temporary / output.name, written.tensors)
+            write_json(temporary / config_beside(output).name, uer_json(written.config))
+            if extras.labels:
+                write_json(temporary / labels_beside(output).name, numbered(extras.labels))
+            publish_files(temporary, output)
+    name = model.family.name if model.family else None
+    parameters = count_parameters(written.tensors)
+    return Export(name, model.head, len(written.tensors), parameters, model.dropped, (), difference)
+
+
+def uer_json(config: ModelConfig) -> dict[str, Any]:
+    """A configuration as UER-py needs it: keys that it has no default for are written out."""
+    stated = {key: getattr(config, key) for key in UER_KEYS if getattr(config, key) is not None}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in stated.items()} | config.to_dict()
+
+
+def verified(model: OurModel, folder: Path, family: Family, head: str, verify: bool | None) -> float | None:
+    """The difference of logits where verifying is wanted; `UserError` when it is too large."""
+    if verify is None:
+        verify = count_parameters(model.tensors) <= verification.SMALL and verification.transformers_is_installed()
+    if not verify:
+        return None
+    if not verification.transformers_is_installed():
+        raise UserError("--verify: transformers is not installed; `pip install transformers` or leave --verify out.")
+    difference = verification.largest_difference(model, folder, family, head)
+    verification.refuse_difference(difference, str(model.path))
+    return difference
+
+
+def count_parameters(tensors: TensorMap) -> int:
+    """Number of parameters, tied tensors counted once."""
+    return sum(tensor.size for tensor in set(tensors.values()))
+
+
+def _refuse_pooling(architecture: str, config: ModelConfig, where: str) -> None:
+    if architecture.endswith("ForSequenceClassification") and config.pooling != "first":
+        raise UserError(
+            f"{where}: pooling is {config.pooling!r}, but {architecture} reads the first token; "
+            "export the encoder alone with --head none."
+        )
+
+
+def _notes(config: ModelConfig, family: Family, extras: Extras) -> tuple[str, ...]:
+    notes = []
+    if config.layernorm == "uer":
+        notes.append("UER-py's layer norm was folded into the standard one (gamma times sqrt((n - 1) / n))")
+    eps = family.fixed_layernorm_eps
+    if eps and config.layernorm_eps != eps:
+        notes.append(
+            f"Hugging Face's {family.name} has the layer norm epsilon {eps:g} built in, this model has "
+            f"{config.layernorm_eps:g}: the weights are exact, the outputs differ a little"
+        )
+    if extras.tokenizer is None:
+        notes.append("no tokenizer was written: none came with the input; give --vocab_path or --spm_model_path")
+    return tuple(notes)
