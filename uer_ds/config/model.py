@@ -142,10 +142,16 @@ PAIR_KEYS = frozenset(
 
 
 def _merge_streams(values: dict[str, Any]) -> dict[str, Any]:
-    """Dual models: what a stream does not say for itself it has from the object around it (`PAIR_KEYS` excepted)."""
+    """Dual models: what a stream does not say for itself it has from the object around it (`PAIR_KEYS` excepted).
+
+    They have no target of their own unless one is named.
+    """
     common = {key: value for key, value in values.items() if key not in PAIR_KEYS}
     streams = {name: values[name] for name in ("stream_0", "stream_1") if isinstance(values.get(name), dict)}
-    return {**values, **{name: {**common, **stream, "target": []} for name, stream in streams.items()}}
+    if not streams:
+        return values
+    whole = {name: {**common, **stream, "target": []} for name, stream in streams.items()}
+    return {"target": [], **values, **whole}
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:

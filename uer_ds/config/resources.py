@@ -35,7 +35,7 @@ def find_json(folder: str, name: str, option: str) -> Path:
     root = resource_root(folder)
     wanted = name.removesuffix(".json")
     bare = wanted.removeprefix(f"{folder}/")
-    for candidate in (bare, f"{bare}_config"):
+    for candidate in (bare, f"{bare}_config", f"{bare}/config"):
         if candidate in names:
             return root / folder / f"{candidate}.json"
     guess = nearest(bare, names)

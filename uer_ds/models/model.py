@@ -6,7 +6,7 @@ files. The model knows no rank, no file and no flag. B rows, S source tokens, T 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -64,7 +64,8 @@ class Model(nn.Module):
         """
         hidden = self.output(batch)
         segments = (batch.decoder or batch).segments
-        return {name: target.logits(hidden, segments) for name, target in self.target.items()}
+        heads = cast(Mapping[str, Any], self.target)
+        return {name: target.logits(hidden, segments) for name, target in heads.items()}
 
     def output(self, batch: Batch) -> Tensor:
         """What the targets read.

@@ -31,6 +31,8 @@ def read_weights(path: Path) -> Source:
     """Present name -> a function that gives the tensor, for every tensor in `path`. Nothing is copied yet."""
     if path.is_dir():
         path = _file_in_folder(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file; expected weights (.bin, .safetensors or a checkpoint folder).")
     if path.name.endswith(".index.json"):
         source = _read_index(path)
     elif path.suffix == ".safetensors":

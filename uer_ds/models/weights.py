@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from uer_ds.errors import UserError, nearest
+from uer_ds.models.embeddings import SinusoidalEmbedding
 from uer_ds.models.init import Gather, whole
 from uer_ds.models.old_names import is_fixed_table
-from uer_ds.models.weight_files import read_weights, save_weights
+from uer_ds.models.weight_files import Source, read_weights, save_weights
 
 __all__ = ["WeightReport", "load_weights", "save_weights"]
 
-HEADS = ("target.", "output_layer", "classifier.", "crf.", "output_layers_")
-"""Beginnings of the names of heads: what may be missing or left over when a model starts from another one's weights."""
+HEADS = ("target.", "output_layer", "classifier.", "crf.", "output_layers_", "embedding.dual.stream_")
+"""Beginnings of the names that may be missing or left over when a model starts from another one's weights: heads, and
+the second norms of dual models."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,8 @@ class WeightReport:
     """What `load_weights` with `strict=False` did not load.
 
     Attributes:
-        missing: names of the model that the file lacks (or holds in other shapes): heads, which keep their initial
-            values.
-        unexpected: names of heads in the file that the model lacks.
+        missing: heads of the model that the file lacks; they keep their initial values.
+        unexpected: heads in the file that the model lacks.
     """
 
     missing: tuple[str, ...] = ()
@@ -46,28 +47,56 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, gather
         strict: every name must be on both sides. Otherwise heads may be missing or left over, and are reported.
         gather: makes partitioned parameters whole (ZeRO-3).
 
-    Raises UserError, naming file, key and shapes, when something does not fit; the model may then be half loaded.
+    A dual model takes a file of one stream for both. Raises UserError, naming file, key and shapes, when something does
+    not fit; after a wrong shape the model may be half loaded.
     """
     path = Path(path)
-    source = read_weights(path)
-    parameters = _names_of_parameters(model)
-    unexpected = [name for name in source if name not in parameters and not is_fixed_table(name)]
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    source = _both_streams(read_weights(path), parameters)
     if not any(name in parameters for name in source):
         raise _no_match(path, source, parameters)
-    missing = []
-    for names in _tied_names(parameters):
-        found = [name for name in names if name in source]
-        if not found:
-            missing += names
-            continue
-        _copy(parameters[names[0]], {name: source[name]() for name in found}, path, gather)
-    report = WeightReport(tuple(missing), tuple(unexpected))
+    _check_sinusoids(model, source, path)
+    groups = [(names, [name for name in names if name in source]) for names in _tied_names(parameters)]
+    report = WeightReport(
+        missing=tuple(name for names, found in groups if not found for name in names),
+        unexpected=tuple(name for name in source if name not in parameters and not is_fixed_table(name)),
+    )
     _check_leftovers(report, path, strict)
+    for names, found in groups:
+        if found:
+            _copy(parameters[names[0]], {name: source[name]() for name in found}, path, gather)
     return report
 
 
-def _names_of_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    return dict(model.named_parameters(remove_duplicate=False))
+def _both_streams(source: Source, parameters: Mapping[str, nn.Parameter]) -> Source:
+    """`source` under the names of a dual model, where the model is dual and the file is not."""
+    is_dual = any(name.startswith("embedding.dual.") for name in parameters)
+    if not is_dual or any(name.startswith("embedding.dual.") for name in source):
+        return source
+    places = {"embedding.": "embedding.dual.embedding_{}.", "encoder.": "encoder.encoder_{}."}
+    result: Source = {}
+    for name, tensor in source.items():
+        begin = next((begin for begin in places if name.startswith(begin)), None)
+        if begin is None:
+            result[name] = tensor
+            continue
+        for stream in (0, 1):
+            result[places[begin].format(stream) + name.removeprefix(begin)] = tensor
+    return result
+
+
+def _check_sinusoids(model: nn.Module, source: Source, path: Path) -> None:
+    """Files of 2021 carry the table they were trained with.
+
+    A model that computes another one would go wrong silently.
+    """
+    table = next((name for name in source if is_fixed_table(name)), None)
+    layouts = {module.layout for module in model.modules() if isinstance(module, SinusoidalEmbedding)}
+    if table is not None and layouts - {"interleaved"}:
+        raise UserError(
+            f"{path}: holds {table!r}, so it was trained with UER-py's sinusoids of 2021, but sinusoidal_layout is "
+            f"{', '.join(sorted(layouts))}; set it to interleaved and remove_embedding_layernorm to true."
+        )
 
 
 def _tied_names(parameters: Mapping[str, nn.Parameter]) -> Iterator[list[str]]:

@@ -1,0 +1,138 @@
+"""Who sees whom, and the arithmetic of positions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from uer_ds.models.attention import MultiHeadedAttention, Visibility, attend
+from uer_ds.models.positions import relative_buckets, rotate, rotation_angles, sinusoids
+
+ROW = torch.tensor([[1, 1, 2, 2, 0]])
+
+UER_MASKS = {
+    "fully_visible": ["11110", "11110", "11110", "11110", "11110"],
+    "causal": ["10000", "11000", "11100", "11110", "11111"],
+    "causal_with_prefix": ["11000", "11000", "11100", "11110", "11110"],
+}
+"""Rows: queries; by hand from UER-py's rules for the segments 1 1 2 2 0."""
+
+
+def as_rows(visible: Tensor, queries: int = 5) -> list[str]:
+    return ["".join(str(int(x)) for x in row) for row in visible[0, 0].expand(queries, -1)]
+
+
+def visible(visibility: Visibility, heads: int = 1, queries: int = 5, keys: int = 5) -> Tensor:
+    """What `hide` leaves of zeros."""
+    return visibility.hide(torch.zeros(1, heads, queries, keys)) == 0
+
+
+@pytest.mark.parametrize("kind", UER_MASKS)
+def test_masks_are_those_of_uer(kind: str) -> None:
+    assert as_rows(visible(Visibility(kind, ROW))) == UER_MASKS[kind]
+
+
+@pytest.mark.parametrize("kind", UER_MASKS)
+def test_documents_are_blocked(kind: str) -> None:
+    segments = torch.tensor([[1, 2, 1, 2, 2]])
+    documents = torch.tensor([[0, 0, 1, 1, 1]])
+    found = as_rows(visible(Visibility(kind, segments, documents)))
+    wanted = {
+        "fully_visible": ["11000", "11000", "00111", "00111", "00111"],
+        "causal": ["10000", "11000", "00100", "00110", "00111"],
+        "causal_with_prefix": ["10000", "11000", "00100", "00110", "00111"],
+    }
+    assert found == wanted[kind]
+
+
+def test_a_decoder_reads_the_document_of_the_same_number() -> None:
+    keys, queries = torch.tensor([[0, 0, 1, 1, 1]]), torch.tensor([[0, 1, 1]])
+    found = visible(Visibility("fully_visible", torch.tensor([[1, 1, 1, 1, 0]]), keys, queries), queries=3)
+    assert as_rows(found, 3) == ["11000", "00110", "00110"]
+
+
+@pytest.mark.parametrize("kind", ["fully_visible", "causal_with_prefix"])
+def test_a_row_of_padding_sees_everything(kind: str) -> None:
+    assert visible(Visibility(kind, torch.zeros(1, 5, dtype=torch.long))).all()
+
+
+def test_no_mask_where_nothing_is_hidden() -> None:
+    full = torch.ones(2, 4, dtype=torch.long)
+    assert Visibility("fully_visible", full).mask is None
+    assert Visibility("fully_visible", full, torch.zeros_like(full)).mask is None
+    assert Visibility("causal", ROW).mask is None
+    assert Visibility("fully_visible", ROW).mask is not None
+    assert Visibility("fully_visible", full, torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]])).mask is not None
+
+
+def test_the_mask_is_made_once() -> None:
+    visibility = Visibility("fully_visible", ROW)
+    assert visibility.mask is visibility.mask
+
+
+@pytest.mark.parametrize("kind", UER_MASKS)
+def test_attention_by_hand(kind: str) -> None:
+    query, key, value = torch.randn(3, 1, 2, 5, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
+    visibility = Visibility(kind, ROW)
+    scores = query @ key.transpose(-1, -2) * 0.5
+    wanted = torch.softmax(scores.masked_fill(~visible(visibility), -torch.inf), -1) @ value
+    torch.testing.assert_close(attend(query, key, value, visibility, 0.5), wanted)
+
+
+def test_grouped_keys_serve_several_queries() -> None:
+    torch.manual_seed(0)
+    grouped = MultiHeadedAttention(8, 4, 2, 0.0, kv_heads_num=2)
+    full = MultiHeadedAttention(8, 4, 2, 0.0)
+    for number in (1, 2):  # each key/value head stands for two
+        small, large = grouped.linear_layers[number], full.linear_layers[number]
+        large.weight = torch.nn.Parameter(small.weight.unflatten(0, (2, 2)).repeat_interleave(2, 0).flatten(0, 1))  # type: ignore[operator,union-attr]
+        large.bias = torch.nn.Parameter(small.bias.unflatten(0, (2, 2)).repeat_interleave(2, 0).flatten(0, 1))  # type: ignore[operator,union-attr]
+    full.linear_layers[0], full.final_linear = grouped.linear_layers[0], grouped.final_linear
+    x = torch.randn(1, 5, 8)
+    visibility = Visibility("causal", ROW)
+    torch.testing.assert_close(grouped(x, x, visibility=visibility), full(x, x, visibility=visibility))
+
+
+def bucket_by_hand(distance: int, count: int, bidirectional: bool) -> int:
+    """T5's rule, as published."""
+    offset = 0
+    if bidirectional:
+        count //= 2
+        offset = count if distance > 0 else 0
+        distance = abs(distance)
+    else:
+        distance = max(-distance, 0)
+    exact = count // 2
+    if distance < exact:
+        return offset + distance
+    far = exact + int(math.log(distance / exact) / math.log(128 / exact) * (count - exact))
+    return offset + min(count - 1, far)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_buckets_are_those_of_t5(bidirectional: bool) -> None:
+    distances = torch.arange(-300, 301)
+    wanted = [bucket_by_hand(int(d), 32, bidirectional) for d in distances]
+    assert relative_buckets(distances, 32, bidirectional).tolist() == wanted
+
+
+def test_rotation_depends_on_the_difference_of_positions() -> None:
+    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float32).unbind(0)
+
+    def score(at_query: int, at_key: int) -> Tensor:
+        angles = [rotation_angles(torch.tensor([[p]]), 8).unsqueeze(1) for p in (at_query, at_key)]
+        return (rotate(query, angles[0]) * rotate(key, angles[1])).sum()
+
+    torch.testing.assert_close(score(5, 3), score(105, 103), rtol=1e-4, atol=1e-5)
+    assert rotate(query, torch.zeros(1, 1, 1, 4)).equal(query)
+
+
+def test_sinusoid_layouts() -> None:
+    places = torch.arange(7)
+    halves, mixed = sinusoids(places, 6, "halves"), sinusoids(places, 6, "interleaved")
+    assert torch.equal(torch.cat((mixed[:, 0::2], mixed[:, 1::2]), dim=1), halves)
+    torch.testing.assert_close(halves[3, 1], torch.tensor(math.sin(3 * 10000 ** (-2 / 6))))
+    torch.testing.assert_close(sinusoids(places, 6, "uer")[3, 5], torch.tensor(math.cos(5 * 10000**-1.0)))

@@ -1,0 +1,77 @@
+"""Names of models, their files, and their sizes without allocating them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.config.resources import resource_names
+from uer_ds.errors import UserError
+from uer_ds.models.model import build_model
+from uer_ds.models.zoo import GRID, resolve_model
+
+VOCABULARY = 21128
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def count(config: ModelConfig | str) -> int:
+    """Parameters of a configuration or of the model with a name; none is allocated."""
+    config = resolve_model(config) if isinstance(config, str) else config
+    with torch.device("meta"):
+        model = build_model(config.replace(vocab_size=VOCABULARY))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def transformer(width: int, inner: int, layers: int) -> int:
+    """Parameters of biased, ungated layers with two layer norms each."""
+    return layers * (4 * width * (width + 1) + inner * (width + 1) + width * (inner + 1) + 4 * width)
+
+
+@pytest.mark.parametrize("name", resource_names("models"))
+def test_every_file_is_a_model(name: str) -> None:
+    config = resolve_model(name)
+    if config.layers_num:  # two layers say as much as eighty
+        decoder_layers = 2 if config.decoder else None
+        config = config.replace(layers_num=2, decoder_layers_num=decoder_layers)
+    assert count(config) > 10**6
+
+
+def test_counts_follow_from_the_sizes() -> None:
+    table, mlm = VOCABULARY * 768, 768 * 769 + 2 * 768 + VOCABULARY
+    bert = table + 512 * 768 + 3 * 768 + 2 * 768 + transformer(768, 3072, 12) + mlm
+    assert count("bert/base") == bert + 768 * 769 + 2 * 769
+    assert count("roberta_L-12_H-768") == bert
+    assert count("gpt2") == table + 1024 * 768 + transformer(768, 3072, 12) + 2 * 768
+    assert count("llama/7b") == 2 * VOCABULARY * 4096 + 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096) + 4096
+
+
+def test_the_grid_needs_no_files() -> None:
+    assert len(GRID) == 24
+    for name in GRID:
+        config = resolve_model(name)
+        assert name == f"roberta_L-{config.layers_num}_H-{config.hidden_size}"
+        assert config.heads_num == config.hidden_size // 64  # type: ignore[operator]
+        assert config.feedforward_size == 4 * config.hidden_size  # type: ignore[operator]
+        assert config.target == ("mlm",)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("roberta_L-2_H-100", "a multiple of 64"), ("bert/tinny", "the nearest name in models/ is 'bert/tiny_config'")],
+)
+def test_a_wrong_name_is_refused(name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        resolve_model(name)
+
+
+def test_resolving_imports_no_torch() -> None:
+    code = (
+        "import sys; from uer_ds.models.zoo import resolve_model; resolve_model('gpt2'); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert found.stdout.strip() == "False"
