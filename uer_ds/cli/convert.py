@@ -41,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore", metavar="REGEX", help="tensors that may be lost")
     parser.add_argument(
         "--verify",
-        action=argparse.BooleanOptionalAction,
+        action="store_true",
+        default=None,
         help="compare the logits of both sides on random input (default: for small models)",
     )
-    parser.add_argument("--no_verify", dest="verify", action="store_false", help=argparse.SUPPRESS)
+    parser.add_argument("--no_verify", dest="verify", action="store_false", help="do not compare them")
     parser.add_argument("--force", action="store_true", help="replace an existing OUTPUT")
     group = parser.add_argument_group("tokenizer", "of an input that has none beside it, for a Hugging Face OUTPUT")
     group.add_argument("--tokenizer", default="bert", metavar="NAME", help="kind of tokenizer (default: bert)")

@@ -75,7 +75,8 @@ def convert(
     model = read_our_model(
         checkpoint, Hints(plain_family, Choice(head, ignore), heads_num, layers_num, layernorm, ask_heads)
     )
-    extras = Extras(tokenizer or saved_tokenizer(checkpoint.path), labels, checkpoint.state, shard_bytes)
+    tokenizer = tokenizer or saved_tokenizer(checkpoint.path)
+    extras = Extras(tokenizer, labels or checkpoint.labels, checkpoint.state, shard_bytes)
     if to == "huggingface":
         export = export_huggingface(model, output, plain_family, Choice(head, ignore), extras, verify)
     else:

@@ -41,6 +41,17 @@ class Checkpoint:
         """Whether the names are UER's (any era); otherwise they are Hugging Face's."""
         return any(name.startswith("embedding.") for name in self.tensors)
 
+    @property
+    def labels(self) -> list[str] | None:
+        """Names of labels in the order of their ids, where names were given."""
+        ids = (self.config or {}).get("label2id") or self._labels_file()
+        names = sorted(ids, key=lambda name: int(ids[name]))
+        return None if all(name.startswith("LABEL_") for name in names) else names
+
+    def _labels_file(self) -> dict[str, Any]:
+        path = labels_beside(self.path)
+        return read_json_object(path) if self.path.is_file() and path.is_file() else {}
+
 
 def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> Checkpoint:
     """Find out what `path` is and open it; `config_path` is a model JSON for files that have none beside them."""
@@ -66,6 +77,11 @@ def _open_file(path: Path) -> Checkpoint:
 def config_beside(path: Path) -> Path:
     """Where the model JSON of a weight file is written and looked for: `x.bin` has `x_config.json`."""
     return path.with_name(f"{path.stem}_config.json")
+
+
+def labels_beside(path: Path) -> Path:
+    """Where the names of labels are written and looked for, in UER-py's form (name -> id)."""
+    return path.with_name(f"{path.stem}_labels.json")
 
 
 def _open_folder(path: Path) -> Checkpoint:

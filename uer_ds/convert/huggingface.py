@@ -96,9 +96,15 @@ def _labels(architecture: str, mapped: Mapped, labels: list[str] | None) -> dict
     last = next(name for name in ("classifier.out_proj.weight", "classifier.weight") if name in mapped.tensors)
     rows = mapped.tensors[last].shape[0]
     names = labels or [f"LABEL_{number}" for number in range(rows)]
+    if architecture.endswith("TokenClassification") and len(names) == rows - 1:
+        names = [*names, "[PAD]"]  # UER-py's taggers have one class more than their label file
     if len(names) != rows:
-        raise UserError(f"--labels: gives {len(names)} names, but the head has {rows} rows.")
-    return {
-        "id2label": {str(number): name for number, name in enumerate(names)},
-        "label2id": {name: number for number, name in enumerate(names)},
-    }
+        raise UserError(
+            f"--labels: {len(names)} names of labels are known, but the head has {rows} rows; give all names."
+        )
+    return {"id2label": {str(number): name for number, name in enumerate(names)}, "label2id": numbered(names)}
+
+
+def numbered(names: list[str]) -> dict[str, int]:
+    """UER-py's form of label names: name -> id."""
+    return {name: number for number, name in enumerate(names)}

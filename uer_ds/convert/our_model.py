@@ -101,7 +101,7 @@ def _parts(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def join_ties(tensors: dict[str, LazyTensor]) -> dict[str, bool]:
-    """Give tied names one tensor and say which are tied: by their values, since UER-py's files contradict their JSON."""
+    """Give tied names one tensor and say which are tied: by their values, for UER-py's files contradict their JSON."""
     found = {}
     source, target = "embedding.word.embedding.weight", "tgt_embedding.word.embedding.weight"
     if target in tensors:

@@ -21,7 +21,6 @@ from uer_ds.models.model import Model, build_model
 SMALL = 150_000_000  # parameters; up to here a conversion is verified by default
 LIMIT = 1e-2  # logits of random input are of the order of one; rounding stays below 1e-4, built-in epsilons below 1e-3
 ROWS, TOKENS, SEED = 3, 12, 7
-HEAD_NAMES = ("output_layer_1", "output_layer_2", "output_layer")
 
 
 def largest_difference(model: OurModel, folder: Path, family: Family, head: str) -> float:
@@ -36,7 +35,7 @@ def largest_difference(model: OurModel, folder: Path, family: Family, head: str)
 
 
 def transformers_is_installed() -> bool:
-    """Whether there is another side to compare with."""
+    """Whether the other side can be built."""
     try:
         import transformers  # noqa: F401
     except ImportError:
@@ -48,8 +47,8 @@ def refuse_difference(difference: float, where: str) -> None:
     """Raise `UserError` when the two sides do not compute the same."""
     if not difference <= LIMIT:
         raise UserError(
-            f"{where}: the converted model's logits differ by {difference:.1e} from the original's; nothing was written "
-            "(--no_verify writes it all the same)."
+            f"{where}: the converted model's logits differ by {difference:.1e} from the original's and nothing was "
+            "written; --no_verify writes it all the same."
         )
 
 
@@ -90,16 +89,18 @@ def _our_logits(built: Model, model: OurModel, head: str, batch: Batch) -> list[
         real = (batch.decoder or batch).segments > 0
         return [logits[real] if logits.ndim == 3 else logits for logits in built.logits(batch).values()]
     hidden, real = built.encode(batch), batch.segments > 0
-    layers = {
-        name: model.tensors[f"{name}.weight"].read().float() for name in HEAD_NAMES if f"{name}.weight" in model.tensors
-    }
-    biases = {name: model.tensors[f"{name}.bias"].read().float() for name in layers}
-    if head == "classification":
-        pooled = torch.tanh(hidden[:, 0] @ layers["output_layer_1"].t() + biases["output_layer_1"])
-        return [pooled @ layers["output_layer_2"].t() + biases["output_layer_2"]]
     if head == "none":
         return [hidden[real]]
-    return [hidden[real] @ layers["output_layer"].t() + biases["output_layer"]]
+    if head == "classification":
+        pooled = torch.tanh(_linear(model, "output_layer_1", hidden[:, 0]))
+        return [_linear(model, "output_layer_2", pooled)]
+    return [_linear(model, "output_layer", hidden[real])]
+
+
+def _linear(model: OurModel, name: str, inputs: Tensor) -> Tensor:
+    """A layer of a fine-tuned head; `Model` has none of these."""
+    weight, bias = (model.tensors[f"{name}.{part}"].read().float() for part in ("weight", "bias"))
+    return inputs @ weight.t() + bias
 
 
 def _their_logits(theirs: Any, batch: Batch, head: str) -> list[Tensor]:
