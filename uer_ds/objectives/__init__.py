@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from uer_ds.data.blend import StaticSamples
 from uer_ds.data.masking import MaskingOptions
 from uer_ds.errors import UserError
 from uer_ds.registry import OBJECTIVES
@@ -20,7 +21,8 @@ def build_objective(name: str, dataset: Dataset, options: Mapping[str, Any]) -> 
     """Build the objective `name` over `dataset`.
 
     `options` are constructor arguments of any objective (vocab_size, special, seq_length, packed, ...) and fields of
-    `MaskingOptions`, by name; each objective takes those that it knows. `UserError` when it cannot read such a dataset.
+    `MaskingOptions`, by name; each objective takes those that it knows. `dup_factor` above 0 makes all draws static
+    (see `StaticSamples`). `UserError` when the objective cannot read such a dataset.
     """
     objective = OBJECTIVES[name]
     if dataset.manifest.layout not in objective.layouts:
@@ -32,4 +34,6 @@ def build_objective(name: str, dataset: Dataset, options: Mapping[str, Any]) -> 
     masking = MaskingOptions(**{key: options[key] for key in fields if key in options})
     accepted = inspect.signature(objective).parameters
     values = {**options, "masking": masking}
-    return objective(dataset, **{key: value for key, value in values.items() if key in accepted})
+    built = objective(dataset, **{key: value for key, value in values.items() if key in accepted})
+    copies = options.get("dup_factor", 0)
+    return StaticSamples(built, copies) if copies else built
