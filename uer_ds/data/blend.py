@@ -25,7 +25,7 @@ class Blend:
 
     An epoch is as long as those of the parts together. Part c gives exactly its share of it, `weights[c]` / sum of
     weights; without weights that is each of its samples once. A part goes through all its samples, in an order of its
-    own, before it repeats one; a small part with a large weight goes through several of its epochs in one of the blend's.
+    own, before it repeats one; a small part with a large weight goes through several of its epochs in one of ours.
     """
 
     def __init__(self, parts: Sequence[Objective], weights: Sequence[float], seed: int):
