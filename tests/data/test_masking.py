@@ -131,12 +131,3 @@ def test_whole_words_are_masked_together() -> None:
     same_word = ~starts[:, 1:] & (segments[:, 1:] > 0) & ~np.isin(ids[:, 1:], FORBIDDEN)
     assert (chosen[:, 1:] == chosen[:, :-1])[same_word].all()
     assert (starts == (word_starts | starts))[~np.isin(ids, FORBIDDEN)].all()
-
-
-def test_words_from_continuation_pieces() -> None:
-    continuation = np.zeros(VOCAB_SIZE, bool)
-    continuation[500:] = True
-    ids = np.array([[CLS, 300, 501, 502, 301, 503, SEP]])
-    one = masker(MaskingOptions(whole_word=True, continuation=continuation))
-    _, starts = one.choose(ids, np.ones_like(ids), np.zeros(1, int), np.zeros(1, int))
-    assert np.flatnonzero(starts[0]).tolist() == [1, 4]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.toy_dataset import CLS, MASK, PAD, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
 from uer_ds.data.batch import IGNORE
+from uer_ds.data.columns import WORD_START
 from uer_ds.data.masking import MaskingOptions
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import PackedRows, TokenStream
@@ -56,3 +57,20 @@ def test_a_vocabulary_without_mask_is_refused(tmp_path: Path) -> None:
     options = {"vocab_size": VOCAB_SIZE, "special": special, "seq_length": 16}
     with pytest.raises(UserError, match="no mask token, which the mlm objective needs"):
         build_objective("mlm", toy_dataset(tmp_path, [[[201]]]), options)
+
+
+def test_whole_words_come_from_the_dataset(tmp_path: Path) -> None:
+    documents = random_documents(60, 40)
+    flags = [token % 2 == 0 for [ids] in documents for token in ids]  # an odd id continues a word
+    dataset = toy_dataset(tmp_path / "words", documents, columns={WORD_START: flags})
+    options = {"vocab_size": VOCAB_SIZE, "special": SPECIAL, "seq_length": 64, "whole_word": True}
+    objective = build_objective("mlm", dataset, options)
+    batch = objective.batch(np.zeros(10, int), np.arange(10))
+    labels, ids = batch.labels["mlm"].numpy(), batch.ids.numpy()
+    chosen = labels != IGNORE
+    true = np.where(chosen, labels, ids)
+    ordinary = ~np.isin(true, [PAD, CLS, SEP, MASK])
+    continues = ordinary[:, 1:] & ordinary[:, :-1] & (true[:, 1:] % 2 == 1)
+    assert continues.sum() > 100 and (chosen[:, 1:] == chosen[:, :-1])[continues].all()
+    with pytest.raises(UserError, match="plain holds no word bounds"):
+        build_objective("mlm", toy_dataset(tmp_path / "plain", documents), options)

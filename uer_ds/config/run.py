@@ -45,6 +45,7 @@ class DataConfig:
     span_geo_prob: float = option(0.2, "parameter of the geometric distribution of span lengths")
     span_max_length: int = option(10, "longest span in tokens")
     short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences")
+    sentence_selection_strategy: str = option("lead", "gsg: which sentences are the target", ("lead", "random"))
     loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
 
 

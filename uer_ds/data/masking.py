@@ -8,7 +8,7 @@ the batch, N chosen tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,12 @@ class MaskingOptions:
         span: runs of tokens whose lengths follow a geometric distribution.
         span_geo_prob: g; a span has length k with probability proportional to g (1 - g)^(k - 1).
         span_max_length: the longest span in tokens.
-        continuation: [vocab_size] bool, ids that continue a word (## pieces); used when the dataset has no word bounds.
     """
 
     whole_word: bool = False
     span: bool = False
     span_geo_prob: float = 0.2
     span_max_length: int = 10
-    continuation: Flags | None = field(default=None, compare=False)
 
 
 DEFAULT_MASKING = MaskingOptions()
@@ -72,7 +70,8 @@ class Masker:
         budget = np.minimum(mask_budget((segments > 0).sum(axis=1)), maskable.sum(axis=1))  # [B]
         keys = self._order.words(epochs, numbers, ids.shape[1])
         if self._options.whole_word:
-            starts = self._word_starts(ids, maskable, word_starts)
+            assert word_starts is not None, "whole-word masking needs word bounds"
+            starts = maskable & (word_starts | _run_starts(maskable))
         elif self._spans:
             starts = span_starts(maskable, self._span_lengths(epochs, numbers, ids.shape[1]))
         else:
@@ -99,12 +98,6 @@ class Masker:
         for special in self._special:
             result += result >= special
         return result
-
-    def _word_starts(self, ids: Ints, maskable: Flags, word_starts: Flags | None) -> Flags:
-        if word_starts is None:
-            assert self._options.continuation is not None, "whole-word masking needs word bounds"
-            word_starts = ~self._options.continuation[ids]
-        return maskable & (word_starts | _run_starts(maskable))
 
     def _span_lengths(self, epochs: Ints, numbers: Ints, length: int) -> Ints:
         cumulative = np.cumsum(span_probabilities(self._options.span_geo_prob, self._options.span_max_length))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class TokenTable:
         self._document_starts = np.array(_starts([shard.documents if shard.items else 0 for shard in self._shards]))
         self.documents = int(self._document_starts[-1])
         self.tokens = self._token_starts[-1]
+
+    @property
+    def folder(self) -> Path:
+        return self._dataset.folder
 
     def document_starts(self, documents: Ints, spacing: int = 0) -> Ints:
         """Position at which each document begins; the number of documents itself gives the end of the last one."""

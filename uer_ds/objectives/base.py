@@ -39,10 +39,10 @@ def make_masker(
 ) -> Masker:
     """The masker of an objective; `UserError` when words are wanted and nothing tells where they begin."""
     mask, *others = require_ids(special, objective, "mask", "cls", "sep", "pad")
-    if options.whole_word and options.continuation is None and not table.has_column(WORD_START):
+    if options.whole_word and not table.has_column(WORD_START):
         raise UserError(
-            "--whole_word_masking: the dataset has no word bounds and its vocabulary no ## pieces;"
-            " make the dataset again with --whole_word_masking, or train without it."
+            f"--whole_word_masking: {table.folder} holds no word bounds; make the dataset again with"
+            " --whole_word_masking, or train without it."
         )
     return Masker(vocab_size, mask, tuple(others), seed, options)
 

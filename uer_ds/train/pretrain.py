@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from uer_ds.config.run import RunConfig
+from uer_ds.data.blend import Blend
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.loader import Loader, Objective
 from uer_ds.data.sampler import Sampler
@@ -332,12 +333,11 @@ def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
     """The objective of `run` over `datasets`, from plain values."""
     data = run.data
     assert data.data_processor is not None and data.seq_length is not None
-    if len(datasets) > 1:
-        raise UserError("--dataset_path names several datasets; blends are not ready yet: give one.")
     tokenizer = datasets[0].load_tokenizer()
     options = {
         "vocab_size": tokenizer.vocab_size,
         "special": tokenizer.special,
+        "target_special": datasets[0].load_tokenizer(target=True).special,
         "seq_length": data.seq_length,
         "tgt_seq_length": data.tgt_seq_length,
         "seed": run.train.seed,
@@ -347,8 +347,10 @@ def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
         "span_geo_prob": data.span_geo_prob,
         "span_max_length": data.span_max_length,
         "short_seq_prob": data.short_seq_prob,
+        "sentence_selection_strategy": data.sentence_selection_strategy,
     }
-    return build_objective(data.data_processor, datasets[0], options)
+    parts = [build_objective(data.data_processor, dataset, options) for dataset in datasets]
+    return parts[0] if len(parts) == 1 else Blend(parts, data.dataset_weights, run.train.seed)
 
 
 def memory_gb() -> float:
