@@ -20,6 +20,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
 import uer_ds
+from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.errors import UserError
 from uer_ds.launch.place import LOOPBACK, Place
 
@@ -74,6 +75,7 @@ def start(place: Place, timeout_minutes: float = 30.0) -> Group:
         MASTER_ADDR=address,
         MASTER_PORT=str(port),
     )
+    use_ops_cache()
     _use_cores(place.local_world_size)
     accelerator = get_accelerator()
     if accelerator.device_name() != "cpu":
