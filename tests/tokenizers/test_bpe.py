@@ -1,8 +1,13 @@
-"""Byte-pair encoding against a plain implementation of GPT-2's, with the `regex` module's character classes."""
+"""Byte-pair encoding against a plain implementation of GPT-2's, with the `regex` module's character classes.
+
+Known difference: whether a character counts as a letter follows the Unicode version of the `tokenizers` library, in
+UER-py that of the `regex` module. So the comparison keeps to characters that were assigned long ago.
+"""
 
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -19,6 +24,7 @@ regex = pytest.importorskip("regex")
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 MERGES = ["Ġ t", "h e", "Ġt he", "a b", "ab c", "b c", "' s", "1 2", "e r", "ä »", "ä» Ĭ", "Ġ Ġ", "ĠĠ ĠĠ", "abc abc"]
 PARTS = [" the", "abc", "abcab", "  ", "'s", "'ll", "12", "今", "\n", "\u3000", "\x1c", "\x85"]
+OLD_CHARACTERS = st.characters().filter(lambda character: unicodedata.ucd_3_2_0.category(character) != "Cn")
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
@@ -55,7 +61,7 @@ def reference(text: str) -> list[str]:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from(PARTS), st.characters()), max_size=12).map("".join))
+@given(st.lists(st.one_of(st.sampled_from(PARTS), OLD_CHARACTERS), max_size=12).map("".join))
 @example("it's  12 abcabc today\n\n the end ")
 def test_ids_are_gpt2s(tokenizer: Tokenizer, text: str) -> None:
     text = encodable(text)

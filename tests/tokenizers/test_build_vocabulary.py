@@ -32,7 +32,7 @@ def expected_tokens(text: str, delimiter: str) -> list[str]:
         return [token for token in tokens if token != "\r"]  # a line of a file cannot hold it
     if delimiter == "space":
         tokens = counted([field for line in lines for field in line.strip().split(" ")])
-        return [token for token in tokens if token and not any(c.isspace() for c in token)]
+        return [token for token in tokens if token and (token.split() or [token.strip("\r")]) == [token]]
     words = [word for line in lines for word in words_of(line, lower_case=True)]
     return counted([f"##{c}" if i else c for word in words for i, c in enumerate(word)])
 

@@ -72,7 +72,8 @@ def test_every_code_point(lower_case: bool) -> None:
         if not 0x20000 <= code < 0x2F800
     ]
     for first in range(0, len(codes), 256):
-        text = " ".join(f"a{chr(code)}Σ{chr(code)}b 1{chr(code)}\u302ez" for code in codes[first : first + 256])
+        characters = [chr(code) for code in codes[first : first + 256]]
+        text = " ".join(f"a{c}Σ a{c}Σ{c}b 1{c}\u302ez" for c in characters)
         assert compiled_words(text, lower_case) == words_of(text, lower_case)
 
 

@@ -3,6 +3,9 @@
 The library gets a vocabulary of its own (the 256 byte symbols and what each merge makes), whose ids are then mapped to
 the vocabulary file's. So merges that lead to tokens outside the file are unknown tokens, as in UER-py, instead of an
 error.
+
+Which characters count as letters or digits follows the library's Unicode version (in UER-py: that of the `regex`
+module).
 """
 
 from __future__ import annotations
