@@ -138,13 +138,12 @@ def make_spec(config: CorpusConfig, args: argparse.Namespace) -> Any:
     """The build that the command line asks for."""
     from uer_ds.data.shards import BuildSpec
 
-    target = {name.removeprefix("tgt_"): v for name, v in given_values(args, TargetTokenizerConfig).items()}
     sampling = sampling_defaults(args)
     return BuildSpec(
         corpus=config.corpus_path,
         output=Path(config.dataset_path),
         tokenizer=make_tokenizer(given_values(args, TokenizerConfig)),
-        target_tokenizer=make_tokenizer(target) if target and config.data_processor == "mt" else None,
+        target_tokenizer=make_target_tokenizer(args, config.data_processor),
         rule=choose_rule(config),
         corpus_format="jsonl" if args.json_format_corpus else config.corpus_format,
         shards=config.shards,
@@ -184,6 +183,12 @@ def make_tokenizer(options: dict[str, Any]) -> Any:
     from uer_ds.tokenizers import load_tokenizer
 
     return load_tokenizer(**{**options, "do_lower_case": options.get("do_lower_case", "true") == "true"})
+
+
+def make_target_tokenizer(args: argparse.Namespace, processor: str) -> Any:
+    """The tokenizer of the target side where the objective has one and it was given, else None."""
+    given = {name.removeprefix("tgt_"): value for name, value in given_values(args, TargetTokenizerConfig).items()}
+    return make_tokenizer(given) if given and processor == "mt" else None
 
 
 def sampling_defaults(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,10 +13,11 @@ MEGABYTE = 1e6
 class ProgressBar:
     """A `uer_ds.data.shards.Progress` on stderr; use it as a context manager."""
 
-    def __init__(self, label: str, shown: bool = True):
+    def __init__(self, label: str, shown: bool = True, unit: str = "bytes"):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
+            MofNCompleteColumn,
             Progress,
             TaskProgressColumn,
             TextColumn,
@@ -28,7 +29,7 @@ class ProgressBar:
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
-            TransferSpeedColumn(),
+            TransferSpeedColumn() if unit == "bytes" else MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not shown)

@@ -8,7 +8,11 @@ names do not matter.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -142,6 +146,25 @@ def explained(error: OSError, output: Path) -> UserError:
 def _remove_unfinished(output: Path) -> None:
     for leftover in (*output.glob("*.tmp"), output / STOP_NAME):
         leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A new folder beside `output` that takes its name at the end, or is removed on any exception."""
+    check_output(output)
+    if (output / MANIFEST_NAME).exists() or (output / BUILD_NAME).exists():
+        raise UserError(f"{output} holds a dataset already; give another folder, or delete this one.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp makes it private
+        os.replace(folder, output)  # an empty folder may stand there
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise explained(error, output.parent) from error
+        raise
 
 
 def _check_same(output: Path, found: Identity, wanted: Identity, state: str) -> None:

@@ -282,8 +282,8 @@ class _Build:
 
     def _save_tokenizers(self) -> SavedTokenizers:
         target = self._target()
-        source_record = _save_tokenizer(self.spec.tokenizer, self.output, "tokenizer")
-        target_record = _save_tokenizer(target, self.output, "target_tokenizer") if target else None
+        source_record = save_tokenizer(self.spec.tokenizer, self.output, "tokenizer")
+        target_record = save_tokenizer(target, self.output, "target_tokenizer") if target else None
         return SavedTokenizers(self.output, source_record, target_record)
 
     def _with_sampling(self, manifest: Manifest) -> Manifest:
@@ -294,7 +294,8 @@ class _Build:
         return manifest
 
 
-def _save_tokenizer(tokenizer: Tokenizer, output: Path, folder: str) -> TokenizerRecord:
+def save_tokenizer(tokenizer: Tokenizer, output: Path, folder: str) -> TokenizerRecord:
+    """Put the tokenizer's files into the dataset, in `folder` of `output`."""
     description = tokenizer.save(output / folder)
     special = {role: number for role, number in dataclasses.asdict(tokenizer.special).items() if number is not None}
     return TokenizerRecord(folder, description, tokenizer.fingerprint, tokenizer.vocab_size, special)
