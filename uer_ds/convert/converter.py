@@ -72,6 +72,7 @@ def convert(
     refuse_existing(output, force)
     checkpoint = open_checkpoint(input_path, config_path)
     plain_family = None if family == SIAMESE else family
+    head = "none" if family == SIAMESE else head
     model = read_our_model(
         checkpoint, Hints(plain_family, Choice(head, ignore), heads_num, layers_num, layernorm, ask_heads)
     )

@@ -55,7 +55,7 @@ def _dual(tensors: TensorMap) -> dict[str, Any]:
             if name.startswith(old)
         }
         values[f"stream_{number}"] = infer_config(stream)
-    return values
+    return {**values, "vocab_size": values["stream_0"]["vocab_size"]}
 
 
 def _embedding(tensors: TensorMap, side: str) -> dict[str, Any]:

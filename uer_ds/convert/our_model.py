@@ -18,7 +18,7 @@ from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
 from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.mapping import Choice, map_to_ours
-from uer_ds.convert.transforms import fold_layer_norm
+from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table
 
@@ -81,11 +81,13 @@ def _from_ours(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     where = str(checkpoint.config_path or checkpoint.path)
     stated = checkpoint.config or {}
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not is_fixed_table(name)}
+    has_sinusoids = len(tensors) < len(checkpoint.tensors)  # files of 2021 carry their table along
+    tensors = with_stream_norms(tensors)
     inferred = infer_config(tensors)
     refuse_contradictions(stated, inferred, where, {})
     ties = join_ties(tensors)
     values = {**complete_config({**inferred, **ties}), **stated, **ties}
-    if len(tensors) < len(checkpoint.tensors):  # files of 2021 carry their sinusoids along
+    if has_sinusoids:
         values["sinusoidal_layout"] = "interleaved"
     for part in _parts(values):
         if not stated and hints.layernorm:
@@ -102,22 +104,27 @@ def _parts(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def join_ties(tensors: dict[str, LazyTensor]) -> dict[str, bool]:
     """Give tied names one tensor and say which are tied: by their values, for UER-py's files contradict their JSON."""
-    found = {}
     source, target = "embedding.word.embedding.weight", "tgt_embedding.word.embedding.weight"
+    found = {}
     if target in tensors:
-        found["share_embedding"] = _join(tensors, target, source)
-    if "target.mlm.linear_2.weight" in tensors:
-        found["tie_weights"] = _join(tensors, "target.mlm.linear_2.weight", source)
-    if "target.lm.output_layer.weight" in tensors:
-        owner = target if target in tensors else source
-        found["tie_weights"] = _join(tensors, "target.lm.output_layer.weight", owner)
+        found["share_embedding"] = _join(tensors, {target: source})
+    outputs = {"target.mlm.linear_2.weight": source, "target.lm.output_layer.weight": source}
+    if target in tensors:
+        outputs["target.lm.output_layer.weight"] = target
+    streams = {
+        name: name.replace("embedding_1.", "embedding_0.").replace("encoder_1.", "encoder_0.") for name in tensors
+    }
+    ties = {name: owner for name, owner in {**streams, **outputs}.items() if name in tensors and name != owner}
+    if ties:
+        found["tie_weights"] = _join(tensors, ties)
     return found
 
 
-def _join(tensors: dict[str, LazyTensor], name: str, owner: str) -> bool:
-    if owner not in tensors or not same_values(tensors[name], tensors[owner]):
+def _join(tensors: dict[str, LazyTensor], ties: dict[str, str]) -> bool:
+    """Name -> owner: whether all are equal; then each name gets its owner's tensor."""
+    if not all(owner in tensors and same_values(tensors[name], tensors[owner]) for name, owner in ties.items()):
         return False
-    tensors[name] = tensors[owner]
+    tensors.update({name: tensors[owner] for name, owner in ties.items()})
     return True
 
 

@@ -10,26 +10,19 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-import torch
-
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.lazy import LazyTensor, in_memory, same_values
+from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.rules import listed
+from uer_ds.convert.transforms import STREAMS, stream_norms, with_stream_norms
 from uer_ds.errors import UserError
 
 SIAMESE = "sbert"  # what --family calls these models
-STREAMS = (0, 1)
 
 
 def stream_names(number: int) -> dict[str, str]:
     """Beginnings of names of a plain model -> those of a stream."""
     return {"embedding.": f"embedding.dual.embedding_{number}.", "encoder.": f"encoder.encoder_{number}."}
-
-
-def stream_norm(number: int) -> str:
-    """The second layer norm of a stream."""
-    return f"embedding.dual.stream_{number}_layer_norm"
 
 
 def one_stream(model: OurModel, ignore: str | None = None) -> OurModel:
@@ -75,25 +68,9 @@ def two_streams(model: OurModel) -> OurModel:
     return replace(model, config=config, tensors=tensors)
 
 
-def with_stream_norms(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Files from before the second norm: it takes the values of the first, which then does nothing."""
-    result = dict(tensors)
-    for number in STREAMS:
-        first, second = f"embedding.dual.embedding_{number}.layer_norm", stream_norm(number)
-        if f"{first}.gamma" not in tensors or f"{second}.gamma" in tensors:
-            continue
-        size = tensors[f"{first}.gamma"].shape
-        dtype = tensors[f"{first}.gamma"].dtype
-        result |= {f"{second}.{part}": tensors[f"{first}.{part}"] for part in ("gamma", "beta")}
-        result |= in_memory(
-            {f"{first}.gamma": torch.ones(size, dtype=dtype), f"{first}.beta": torch.zeros(size, dtype=dtype)}
-        )
-    return result
-
-
 def _join_norms(tensors: dict[str, LazyTensor], number: int, where: str) -> None:
     """Leave one layer norm in a stream's embedding."""
-    first, second = f"embedding.dual.embedding_{number}.layer_norm", stream_norm(number)
+    first, second = stream_norms(number)
     if f"{second}.gamma" not in tensors:
         return
     outer = {part: tensors.pop(f"{second}.{part}") for part in ("gamma", "beta")}

@@ -10,6 +10,8 @@ import torch
 from uer_ds.convert.lazy import LazyTensor, TensorMap, Tensors
 from uer_ds.convert.rules import Transform
 
+STREAMS = (0, 1)  # of a siamese model
+
 TRANSPOSED = Transform(lambda weight: (weight.t(),), lambda weight: (weight.t(),))
 
 
@@ -79,3 +81,20 @@ def fold_layer_norm(tensors: TensorMap, inverse: bool = False) -> dict[str, Lazy
         return gamma.map(lambda values: scaled(values, factor))
 
     return {name: folded(item) if name.endswith(".gamma") else item for name, item in tensors.items()}
+
+
+def stream_norms(number: int) -> tuple[str, str]:
+    """The two layer norms in a row that each stream of a siamese model has."""
+    return f"embedding.dual.embedding_{number}.layer_norm", f"embedding.dual.stream_{number}_layer_norm"
+
+
+def with_stream_norms(tensors: TensorMap) -> dict[str, LazyTensor]:
+    """Siamese models from before the second norm: it takes the values of the first, which then does nothing."""
+    result = dict(tensors)
+    for first, second in map(stream_norms, STREAMS):
+        if f"{first}.gamma" not in tensors or f"{second}.gamma" in tensors:
+            continue
+        gamma, beta = tensors[f"{first}.gamma"], tensors[f"{first}.beta"]
+        result |= {f"{second}.gamma": gamma, f"{second}.beta": beta}
+        result |= {f"{first}.gamma": gamma.map(torch.ones_like), f"{first}.beta": beta.map(torch.zeros_like)}
+    return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
 from uer_ds.config.model import ModelConfig
@@ -18,11 +19,11 @@ from uer_ds.convert.lazy import LazyTensor, TensorMap
 from uer_ds.convert.rules import Rule, layer_norm, linear, rule
 from uer_ds.convert.transforms import ROW_VECTOR, rows_in_front
 from uer_ds.errors import UserError
-from uer_ds.models.positions import sinusoids
 
 OUTPUT = "target.lm.output_layer.weight"
 ENCODER, DECODER = "model.encoder", "model.decoder"
 LAYER_NORM_EPS = 1e-5
+SINUSOIDAL_LAYOUTS = ("halves", "interleaved", "uer")  # theirs first
 POSITION_TABLES = tuple(f"{side}.embed_positions.weight" for side in (ENCODER, DECODER))
 
 
@@ -117,32 +118,39 @@ BART = Family(
 )
 
 
-def position_table(config: ModelConfig) -> torch.Tensor:
-    """Our sinusoids as a table [P, E]."""
-    assert config.emb_size is not None
-    return sinusoids(torch.arange(config.max_seq_length), config.emb_size, config.sinusoidal_layout)
+def position_table(rows: int, width: int, layout: str) -> torch.Tensor:
+    """Sinusoids of our model as a table [rows, width], computed in float64 as `transformers` does, rounded once."""
+    half = width // 2
+    places = np.arange(rows)[:, None] + (2 if layout == "uer" else 0)
+    angles = places / np.power(10000, np.arange(half) / max(half - 1 if layout == "uer" else half, 1))
+    if layout == "halves":
+        table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    else:
+        table = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(rows, width)
+    return torch.from_numpy(table.astype(np.float32))
 
 
 def written_positions(config: ModelConfig) -> dict[str, LazyTensor]:
     """Their tables of positions, made from our configuration."""
-    table = LazyTensor(
-        (config.max_seq_length, config.emb_size or 0), torch.float32, functools.partial(position_table, config)
-    )
-    return {POSITION_TABLES[0]: table, POSITION_TABLES[1]: LazyTensor(table.shape, table.dtype, table.read)}
+    assert config.emb_size is not None
+    rows, width = config.max_seq_length, config.emb_size
+    read = functools.partial(position_table, rows, width, config.sinusoidal_layout)
+    return {name: LazyTensor((rows, width), torch.float32, read) for name in POSITION_TABLES}
 
 
 def found_layout(tensors: TensorMap) -> dict[str, str]:
     """Which of the layouts their tables of positions have (the usual one where there is none)."""
     tables = [tensors[name].read() for name in POSITION_TABLES if name in tensors]
-    for layout in ("halves", "interleaved", "uer"):
+    for layout in SINUSOIDAL_LAYOUTS:
         if all(_has_layout(table, layout) for table in tables):
             return {"sinusoidal_layout": layout}
     raise UserError(f"{POSITION_TABLES[0]} is no table of sinusoids; only models with fixed positions are converted.")
 
 
 def _has_layout(table: torch.Tensor, layout: str) -> bool:
-    expected = sinusoids(torch.arange(table.shape[0]), table.shape[1], layout)
-    return torch.allclose(table.float(), expected, atol=1e-2 if table.dtype != torch.float32 else 1e-4)
+    rounding = 1e-4 if table.dtype == torch.float32 else 1e-2
+    rows, width = table.shape
+    return torch.allclose(table.float(), position_table(rows, width, layout), atol=rounding)
 
 
 PEGASUS = Family(

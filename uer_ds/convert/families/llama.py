@@ -98,4 +98,6 @@ LLAMA = Family(
     ties=(Tie(OUTPUT, WORD_TABLE),),
     unused=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"model\.rotary_emb\.inv_freq"),
     defaults={"hidden_act": "silu"},
+    more_to_theirs=config_to_theirs,
+    more_to_ours=config_to_ours,
 )

@@ -1,7 +1,8 @@
 """T5, T5 v1.1 and mT5: encoder and decoder with relative positions and without biases.
 
 Their T5 v1.0 multiplies the decoder's output by H^-0.5 before a tied output layer, UER-py never does: the factor is
-folded into the last layer norm of the decoder. mT5 has no factor, and its output layer is always written out.
+folded into the last layer norm of the decoder. v1.1 and mT5 have no factor, and their output layer is always written
+out.
 """
 
 from __future__ import annotations
@@ -150,14 +151,10 @@ T5_V1_1 = dataclasses.replace(
     structure={**T5.structure, "feed_forward": "gated"},
     rules=rules(gated=True),
     defaults={"hidden_act": "gelu_fast"},
+    ties_output=False,
+    prepare=Family.prepare,
 )
 
 MT5 = dataclasses.replace(
-    T5_V1_1,
-    name="mt5",
-    model_types=("mt5",),
-    heads=heads("MT5ForConditionalGeneration"),
-    ties_output=False,
-    prepare=Family.prepare,
-    finish=Family.finish,
+    T5_V1_1, name="mt5", model_types=("mt5",), heads=heads("MT5ForConditionalGeneration"), finish=Family.finish
 )
