@@ -44,6 +44,8 @@ def test_what_does_not_fit_the_target_stays_in_the_source(tmp_path: Path) -> Non
 def test_a_single_sentence_has_no_gap_and_no_labels(tmp_path: Path) -> None:
     batch = GapSentences(toy_dataset(tmp_path, [[[300, 301]]]), SPECIAL, 8, 8).batch(np.zeros(1, int), np.zeros(1, int))
     assert batch.ids.tolist() == [[CLS, 300, 301, SEP, PAD, PAD, PAD, PAD]] and (batch.labels["lm"] == IGNORE).all()
+    assert batch.decoder is not None and batch.decoder.ids.tolist() == [[CLS, PAD, PAD, PAD, PAD, PAD, PAD]]
+    assert batch.decoder.segments.tolist() == [[1, 0, 0, 0, 0, 0, 0]]
 
 
 def test_an_unknown_strategy_is_refused(tmp_path: Path) -> None:

@@ -20,18 +20,18 @@ MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def permute(indices: NDArray, n: int, seed: int, epochs: NDArray | int = 0) -> NDArray[np.int64]:
-    """Image of each index (0 .. n-1) under the permutation of its (seed, epoch); `epochs` broadcasts with `indices`."""
+    """Images of indices [B] (0 .. n-1) under the permutation of (seed, epoch); `epochs` is one number or [B]."""
     left_side = max(1, math.isqrt(n - 1) + 1)
     sides = (np.uint64(left_side), np.uint64(-(-n // left_side)))
     start = np.uint64((seed * GOLDEN) % 2**64)
-    keys = _mix(_mix(np.asarray(epochs, dtype=np.int64).astype(np.uint64) + start))
-    values, keys = (x.copy() for x in np.broadcast_arrays(np.asarray(indices, dtype=np.int64).astype(np.uint64), keys))
-    pending = np.arange(values.size)
-    flat, flat_keys = values.reshape(-1), keys.reshape(-1)
+    keys = _mix(_mix(np.atleast_1d(epochs).astype(np.uint64) + start))
+    values = indices.astype(np.uint64)
+    keys = np.broadcast_to(keys, values.shape)
+    pending = np.arange(len(values))
     while pending.size:
-        flat[pending] = _rounds(flat[pending], flat_keys[pending], sides)
-        pending = pending[flat[pending] >= np.uint64(n)]
-    return flat.reshape(values.shape).astype(np.int64)
+        values[pending] = _rounds(values[pending], keys[pending], sides)
+        pending = pending[values[pending] >= np.uint64(n)]
+    return values.astype(np.int64)
 
 
 def _rounds(values: NDArray, keys: NDArray, sides: tuple[np.uint64, np.uint64]) -> NDArray:
@@ -47,7 +47,6 @@ def _rounds(values: NDArray, keys: NDArray, sides: tuple[np.uint64, np.uint64]) 
 
 def _mix(x: NDArray) -> NDArray:
     """The finaliser of splitmix64: a bijective hash of 64-bit words."""
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * MIX_1
-        x = (x ^ (x >> np.uint64(27))) * MIX_2
-        return x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> np.uint64(30))) * MIX_1
+    x = (x ^ (x >> np.uint64(27))) * MIX_2
+    return x ^ (x >> np.uint64(31))

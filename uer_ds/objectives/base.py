@@ -110,8 +110,10 @@ def row_batch(rows: Rows, packed: bool, labels: dict[str, Tensor]) -> Batch:
 def shifted(targets: RowBuilder, pad_id: int) -> tuple[Batch, Tensor]:
     """Decoder input and labels [B, T] of target rows [B, T + 1]: each token predicts the next one, pads nothing."""
     predicts = targets.segments[:, 1:] > 0
-    ids = np.where(predicts, targets.ids[:, :-1], np.int64(pad_id))
-    decoder = Batch(ids=tensor(ids), segments=tensor(predicts.astype(np.int64)))
+    real = predicts.copy()
+    real[:, 0] = True  # a row without target keeps its first token: attention over nothing has no value
+    ids = np.where(real, targets.ids[:, :-1], np.int64(pad_id))
+    decoder = Batch(ids=tensor(ids), segments=tensor(real.astype(np.int64)))
     return decoder, labels_where(predicts, targets.ids[:, 1:])
 
 
