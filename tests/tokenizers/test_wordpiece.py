@@ -33,7 +33,13 @@ TEXTS = st.text(st.one_of(st.sampled_from(NASTY), st.characters(), st.characters
 UTF8_AND_NOT = (
     *("\n", "a", "é", "今", "\U0001f600"),
     *(b"\x80", b"\xc3", b"\xe4\xbb", b"\xf0\x9f\x98", b"\xff"),  # cut characters
-    *(b"\xed\xa0\x80", b"\xc0\xaf", b"\xe0\x80\xaf", b"\xf4\x90\x80\x80"),  # surrogate, overlong, too large
+    *(
+        b"\xed\xa0\x80",
+        b"\xc0\xaf",
+        b"\xe0\x9f\xbf",
+        b"\xf0\x8f\xbf\xbf",
+        b"\xf4\x90\x80\x80",
+    ),  # surrogate, overlong, large
 )
 
 

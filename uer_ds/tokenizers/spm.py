@@ -10,7 +10,6 @@ A call uses one thread: whoever has many texts runs many processes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,9 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, kind: str, model: SpmModel, vocabulary: Vocabulary, special_tokens: SpecialTokens):
         super().__init__(kind, vocabulary, special_tokens, {"spm_model_path": model.content})
         self._processor = model.processor
-        self._digit_commas = _digit_commas(model)
+        self._replacements = _replacements(model)
+        self._digit_commas = np.zeros(len(model.vocabulary), dtype=np.bool_)
+        self._digit_commas[list(self._replacements)] = True
         if vocabulary is model.vocabulary:
             unknown: int | None = model.unknown
         else:
@@ -88,11 +89,11 @@ class SentencePieceTokenizer(Tokenizer):
         self._own_ids = np.array(own, dtype=np.int32)  # the model's id -> ours
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        rows = self._processor.encode([encodable(text) for text in texts], out_type=int, num_threads=1)
-        if self._digit_commas:
-            rows = [row if self._digit_commas.keys().isdisjoint(row) else self._split_commas(row) for row in rows]
+        rows = self._processor.encode([encodable(text) for text in texts], out_type="numpy", num_threads=1)
         offsets = offsets_of(map(len, rows))
-        ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
+        ids = np.concatenate([np.empty(0, dtype=np.int32), *rows])
+        if self._digit_commas[ids].any():
+            ids, offsets = self._split_commas(ids, offsets)
         return self._own_ids[ids], offsets
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -107,11 +108,20 @@ class SentencePieceTokenizer(Tokenizer):
                 pieces.append(piece)
         return "".join([*parts, self._processor.decode_pieces(pieces)])
 
-    def _split_commas(self, row: list[int]) -> list[int]:
-        return [index for piece in row for index in self._digit_commas.get(piece, (piece,))]
+    def _split_commas(self, ids: Ids, offsets: Offsets) -> tuple[Ids, Offsets]:
+        """Put its replacement in the place of each piece that ends in a digit and a comma."""
+        lengths = np.ones(len(ids), dtype=np.int64)
+        places = np.flatnonzero(self._digit_commas[ids])
+        replacements = [self._replacements[index] for index in ids[places].tolist()]
+        lengths[places] = list(map(len, replacements))
+        positions = offsets_of(lengths)
+        result = np.repeat(ids, lengths)
+        for place, replacement in zip(places, replacements, strict=True):
+            result[positions[place] : positions[place + 1]] = replacement
+        return result, positions[offsets]
 
 
-def _digit_commas(model: SpmModel) -> dict[int, list[int]]:
+def _replacements(model: SpmModel) -> dict[int, list[int]]:
     """Model id of each piece that ends in a digit and a comma -> model ids of what replaces it (see the module)."""
     replacements = {}
     for index, piece in enumerate(model.vocabulary.tokens):
