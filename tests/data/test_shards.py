@@ -166,6 +166,22 @@ def test_interrupted_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".json") == ["manifest.json"]
 
 
+def test_keyboard_interrupt_keeps_finished_shards(tmp_path: Path) -> None:
+    class Impatient(Notes):
+        def advance(self, count: int) -> None:
+            super().advance(count)
+            if self.read > self.total / 2:
+                raise KeyboardInterrupt
+
+    text = "".join(f"第{i}行\n" for i in range(30))
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, text, Impatient(), shards=4)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"build.json", "shard-00000-of-00004.json"} <= names
+    assert not any(name.endswith((".tmp", ".lock", ".stop")) for name in names)
+    assert len(build(tmp_path, text)) == 30
+
+
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [

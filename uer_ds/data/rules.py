@@ -81,9 +81,8 @@ def _encode_lines(
     text: bytes, tokenizer: Tokenizer, words: WordFinder | None
 ) -> tuple[Encoded, np.ndarray, np.ndarray]:
     """The lines that have tokens as items (no documents yet), and for every line: is it kept, is it blank."""
-    array = np.frombuffer(text, np.uint8)
-    blank = blank_lines(array)
-    ids, offsets = tokenizer.encode_lines(array)
+    blank = blank_lines(text)
+    ids, offsets = tokenizer.encode_lines(np.frombuffer(text, np.uint8))
     assert len(offsets) == len(blank) + 1
     sizes = np.diff(offsets)
     keep = (sizes > 0) & ~blank
@@ -98,11 +97,13 @@ def _encode_lines(
     return Encoded(ids, offsets, np.empty(0, np.int64), 0, word_starts=word_starts), keep, blank
 
 
-def blank_lines(text: np.ndarray) -> np.ndarray:
-    """[lines] bool: which lines of `text` (uint8, ending with a newline) are nothing but white space."""
-    ends = np.flatnonzero(text == ord("\n"))
+def blank_lines(text: bytes) -> np.ndarray:
+    """[lines] bool: which lines of `text` (ending with a newline) are nothing but white space."""
+    array = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(array == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1])
     blank = ends == starts
-    for line in np.flatnonzero(_MAY_BE_BLANK[text[starts]] & ~blank):
-        blank[line] = not text[starts[line] : ends[line]].tobytes().decode(errors="replace").strip()
+    doubtful = np.flatnonzero(_MAY_BE_BLANK[array[starts]] & ~blank)
+    for line, start, end in zip(doubtful.tolist(), starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True):
+        blank[line] = not text[start:end].decode(errors="replace").strip()
     return blank

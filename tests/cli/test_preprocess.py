@@ -1,0 +1,143 @@
+"""`uer-ds preprocess` and `uer-ds vocab`: UER-py's options, old spellings, what is said, and how mistakes end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uer_ds.cli.main import main
+from uer_ds.data.dataset import open_dataset
+from uer_ds.data.manifest import Manifest
+from uer_ds.tokenizers import write_vocabulary
+from uer_ds.tokenizers.vocabulary import RESERVED
+
+DOCUMENTS = "今天很好。我们走吧！\n明天不好。\n"
+SENTENCES = "今天很好。\n我们走吧！\n\n明天不好。\n"
+CHARACTERS = "今天很好我们走吧明不。！"
+
+
+def arguments(folder: Path, text: str, *options: str) -> list[str]:
+    (folder / "corpus.txt").write_text(text)
+    write_vocabulary([*RESERVED, *CHARACTERS], folder / "vocab.txt")
+    paths = ["--corpus_path", str(folder / "corpus.txt"), "--dataset_path", str(folder / "dataset.pt")]
+    return ["preprocess", *paths, "--tokenizer", "char", "--vocab_path", str(folder / "vocab.txt"), *options]
+
+
+def preprocess(folder: Path, text: str, *options: str) -> Manifest:
+    assert main(arguments(folder, text, *options)) == 0
+    return open_dataset(folder / "dataset.pt").manifest
+
+
+@pytest.mark.parametrize(
+    ("processor", "text", "layout", "counts"),
+    [
+        ("mlm", DOCUMENTS, "documents", (2, 2)),
+        ("t5", DOCUMENTS, "documents", (2, 2)),
+        ("bert", SENTENCES, "sentences", (2, 3)),
+        ("albert", DOCUMENTS, "sentences", (2, 3)),
+        ("mt", "今\t天\n", "pairs", (1, 2)),
+        ("prefixlm", "今\t天\n", "pairs", (1, 2)),
+        ("cls", "1\t今\n0\t天\t好\n", "labelled", (2, 3)),
+    ],
+)
+def test_layout_of_each_processor(
+    tmp_path: Path, processor: str, text: str, layout: str, counts: tuple[int, int]
+) -> None:
+    manifest = preprocess(tmp_path, text, "--data_processor", processor)
+    assert (manifest.layout, (manifest.documents, manifest.items)) == (layout, counts)
+    assert manifest.sampling["data_processor"] == processor
+
+
+def test_sentence_splitter_can_be_forced_and_forbidden(tmp_path: Path) -> None:
+    for name, choice, documents in (("a", "yes", 3), ("b", "no", 1)):
+        (tmp_path / name).mkdir()
+        text = SENTENCES if choice == "yes" else DOCUMENTS
+        assert preprocess(tmp_path / name, text, "--split_sentences", choice).documents == documents
+
+
+def test_uers_command_line_of_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = preprocess(
+        tmp_path,
+        "今\t天\n",
+        "--target",
+        "seq2seq",
+        "--dup_factor",
+        "5",
+        "--docs_buffer_size",
+        "10",
+        "--seq_length",
+        "64",
+    )
+    assert manifest.layout == "pairs"
+    assert manifest.sampling == {"data_processor": "mt", "seq_length": 64, "tgt_seq_length": 128}
+    shown = capsys.readouterr()
+    assert "preprocess: read as --data_processor mt" in shown.err
+    assert "--dup_factor has no effect: masks are drawn anew" in shown.err
+    assert "documents  1" in shown.out
+
+
+def test_masking_options_become_defaults_of_training(tmp_path: Path) -> None:
+    manifest = preprocess(tmp_path, DOCUMENTS, "--data_processor", "mlm", "--span_masking", "--span_max_length", "5")
+    assert manifest.sampling["span_masking"] is True
+    assert manifest.sampling["span_max_length"] == 5
+    assert manifest.columns == ()
+
+
+def test_instructions(tmp_path: Path) -> None:
+    text = json.dumps({"instruction": "今", "input": "天", "output": "好"})
+    manifest = preprocess(tmp_path, text, "--data_processor", "llm_sft", "--corpus_format", "jsonl")
+    assert (manifest.layout, manifest.tokens) == ("pairs", 3)
+
+
+def test_target_vocabulary(tmp_path: Path) -> None:
+    write_vocabulary([*RESERVED, "x"], tmp_path / "target.txt")
+    target = ("--tgt_tokenizer", "char", "--tgt_vocab_path", str(tmp_path / "target.txt"))
+    manifest = preprocess(tmp_path, "今\tx\n", "--data_processor", "mt", *target)
+    assert manifest.target_tokenizer is not None
+    assert manifest.target_tokenizer.vocab_size == len(RESERVED) + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data_processor", "mlmm"], "did you mean 'mlm'"),
+        (["--processes_num", "0"], "--processes_num is 0; expected a positive integer"),
+        (["--corpus_path", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["--vocab_path", "nowhere.txt"], "nowhere.txt"),
+        (["--corpus_formt", "txt"], "did you mean --corpus_format"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    given = arguments(tmp_path, DOCUMENTS)
+    if options[0] in given:
+        given[given.index(options[0]) + 1] = options.pop()
+        options.pop()
+    assert main([*given, *options]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(lines) == 1 and message in lines[0]
+    assert not (tmp_path / "dataset.pt").exists()
+
+
+def test_missing_corpus_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preprocess"]) == 2
+    assert "--corpus_path is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("delimiter", "words"), [("char", ["今", "天", "x"]), ("space", ["天", "今", "x"])])
+def test_vocabulary(tmp_path: Path, delimiter: str, words: list[Any]) -> None:
+    (tmp_path / "corpus.txt").write_text("今天 今\n天 天 x" if delimiter == "space" else "今今今天天x")
+    options = ["--corpus_path", str(tmp_path / "corpus.txt"), "--output_path", str(tmp_path / "vocab.txt")]
+    assert main(["vocab", *options, "--delimiter", delimiter]) == 0
+    tokens = (tmp_path / "vocab.txt").read_text().splitlines()
+    assert tokens[: len(RESERVED)] == list(RESERVED)
+    assert set(words) <= set(tokens)
+
+
+def test_vocabulary_needs_its_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vocab", "--corpus_path", "x"]) == 2
+    assert "--output_path is missing" in capsys.readouterr().err
