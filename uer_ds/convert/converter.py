@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.export import Export, Extras, export_huggingface, export_ours
+from uer_ds.convert.export import Export, export_huggingface, export_ours
 from uer_ds.convert.formats import open_checkpoint
+from uer_ds.convert.huggingface import Extras
 from uer_ds.convert.mapping import Choice
 from uer_ds.convert.our_model import Hints, read_our_model
 from uer_ds.convert.sbert import SIAMESE, two_streams
@@ -76,8 +77,13 @@ def convert(
     model = read_our_model(
         checkpoint, Hints(plain_family, Choice(head, ignore), heads_num, layers_num, layernorm, ask_heads)
     )
-    tokenizer = tokenizer or saved_tokenizer(checkpoint.path)
-    extras = Extras(tokenizer, labels or checkpoint.labels, checkpoint.state, shard_bytes)
+    extras = Extras(
+        tokenizer or saved_tokenizer(checkpoint.path),
+        None if checkpoint.is_ours or not checkpoint.path.is_dir() else checkpoint.path,
+        labels or checkpoint.labels,
+        checkpoint.state,
+        shard_bytes,
+    )
     if to == "huggingface":
         export = export_huggingface(model, output, plain_family, Choice(head, ignore), extras, verify)
     else:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ from uer_ds.convert import verify as verification
 from uer_ds.convert.families.catalogue import by_config, by_name
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import config_beside, labels_beside
-from uer_ds.convert.huggingface import numbered, write_huggingface
+from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
 from uer_ds.convert.lazy import TensorMap
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.staging import publish_files, publish_folder, staged
-from uer_ds.convert.tokenizer_files import write_json
-from uer_ds.convert.writers import SHARD_BYTES, write_safetensors, write_safetensors_file, write_torch
+from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
+from uer_ds.convert.writers import write_safetensors, write_safetensors_file, write_torch
 from uer_ds.errors import UserError
-from uer_ds.tokenizers import Tokenizer
 
 # What UER-py reads from a model JSON without a default of its own.
 UER_KEYS = (
@@ -40,16 +38,6 @@ UER_KEYS = (
     "layernorm_positioning",
     "target",
 )
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What goes with the weights: a tokenizer, names of labels, the state.json of our checkpoint; size of shards."""
-
-    tokenizer: Tokenizer | None = None
-    labels: list[str] | None = None
-    state: Mapping[str, Any] = field(default_factory=dict)
-    shard_bytes: int = SHARD_BYTES
 
 
 @dataclass(frozen=True)
@@ -86,18 +74,9 @@ def export_huggingface(
     mapped = map_to_theirs(family, standard.tensors, standard.config, choice, where)
     _refuse_pooling(family.heads[mapped.head].architecture, model.config, where)
     with staged(output) as temporary:
-        write_huggingface(
-            temporary,
-            output.name,
-            family,
-            standard.config,
-            mapped,
-            extras.tokenizer,
-            extras.state,
-            extras.labels,
-            extras.shard_bytes,
-            siamese,
-        )
+        write_huggingface(temporary, output.name, family, standard.config, mapped, extras)
+        if siamese:
+            write_sentence_transformers(temporary, standard.config)
         difference = verified(model, temporary, family, mapped.head, verify)
         publish_folder(temporary, output)
     dropped = (*model.dropped, *mapped.dropped)
@@ -119,17 +98,26 @@ def export_ours(
         if to == "safetensors" and output.suffix != ".safetensors":
             write_safetensors(temporary, written.tensors, extras.shard_bytes)
             write_json(temporary / "config.json", written.config.to_dict())
+            if extras.tokenizer is not None:
+                save_tokenizer(temporary, extras.tokenizer)
             publish_folder(temporary, output)
         else:
             write_file = write_torch if to == "uer" else write_safetensors_file
             write_file(temporary / output.name, written.tensors)
             write_json(temporary / config_beside(output).name, uer_json(written.config))
-            if extras.labels:
-                write_json(temporary / labels_beside(output).name, numbered(extras.labels))
+            _write_beside(temporary, output, extras)
             publish_files(temporary, output)
     name = model.family.name if model.family else None
     parameters = count_parameters(written.tensors)
     return Export(name, model.head, len(written.tensors), parameters, model.dropped, (), difference)
+
+
+def _write_beside(folder: Path, output: Path, extras: Extras) -> None:
+    """Label names and the vocabulary, called like the weights: `x_labels.json`, `x_vocab.txt`, `x_spm.model`."""
+    if extras.labels:
+        write_json(folder / labels_beside(output).name, numbered(extras.labels))
+    for option, content in extras.vocabulary().items():
+        (folder / f"{output.stem}_{THEIR_NAMES[option]}").write_bytes(content)
 
 
 def uer_json(config: ModelConfig) -> dict[str, Any]:
@@ -174,6 +162,6 @@ def _notes(config: ModelConfig, family: Family, extras: Extras) -> tuple[str, ..
             f"Hugging Face's {family.name} has the layer norm epsilon {eps:g} built in, this model has "
             f"{config.layernorm_eps:g}: the weights are exact, the outputs differ a little"
         )
-    if extras.tokenizer is None:
+    if extras.tokenizer is None and extras.tokenizer_folder is None:
         notes.append("no tokenizer was written: none came with the input; give --vocab_path or --spm_model_path")
     return tuple(notes)

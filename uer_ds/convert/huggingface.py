@@ -6,6 +6,7 @@ What is written loads with `AutoModel...from_pretrained` and `AutoTokenizer` wit
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,58 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.mapping import Mapped
 from uer_ds.convert.model_card import write_model_card
-from uer_ds.convert.tokenizer_files import write_json, write_tokenizer
+from uer_ds.convert.tokenizer_files import (
+    THEIR_NAMES,
+    copy_their_files,
+    refuse_larger_vocabulary,
+    vocabulary_files,
+    write_json,
+    write_tokenizer,
+)
 from uer_ds.convert.writers import SHARD_BYTES, write_safetensors
 from uer_ds.errors import UserError
-from uer_ds.tokenizers.base import Tokenizer
+from uer_ds.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What goes with the weights.
+
+    Attributes:
+        tokenizer: one of ours.
+        tokenizer_folder: a Hugging Face folder whose tokenizer files are taken over where `tokenizer` is None.
+        labels: names of labels by id.
+        state: the state.json of our checkpoint, for the model card.
+        shard_bytes: safetensors files are at most this large.
+    """
+
+    tokenizer: Tokenizer | None = None
+    tokenizer_folder: Path | None = None
+    labels: list[str] | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    shard_bytes: int = SHARD_BYTES
+
+    def vocabulary(self) -> dict[str, bytes]:
+        """Option of UER-py -> content of the file."""
+        if self.tokenizer is not None:
+            return {option: self.tokenizer.files[option] for option in THEIR_NAMES if option in self.tokenizer.files}
+        return vocabulary_files(self.tokenizer_folder) if self.tokenizer_folder else {}
 
 
 def write_huggingface(
-    folder: Path,
-    name: str,
-    family: Family,
-    config: ModelConfig,
-    mapped: Mapped,
-    tokenizer: Tokenizer | None,
-    state: Mapping[str, Any],
-    labels: list[str] | None = None,
-    shard_bytes: int = SHARD_BYTES,
-    siamese: bool = False,
+    folder: Path, name: str, family: Family, config: ModelConfig, mapped: Mapped, extras: Extras
 ) -> None:
     """Fill `folder` with the model that will be called `name`."""
-    architecture = family.heads[mapped.head].architecture
-    values = their_config(family, config, mapped, tokenizer, labels)
+    values = their_config(family, config, mapped, extras)
     write_json(folder / "config.json", values)
-    write_safetensors(folder, mapped.tensors, shard_bytes)
-    if tokenizer is not None:
-        write_tokenizer(
-            folder,
-            tokenizer,
-            max_length=config.max_seq_length,
-            segments="seg" in config.embedding,
-            closing_token=config.mask != "causal",
-        )
-    if siamese:
-        write_sentence_transformers(folder, config)
-    write_model_card(folder / "README.md", name, architecture, config, state)
+    write_safetensors(folder, mapped.tensors, extras.shard_bytes)
+    if extras.tokenizer is not None:
+        refuse_larger_vocabulary(extras.tokenizer, config.vocab_size)
+        segments = values.get("type_vocab_size", 1) > 1
+        write_tokenizer(folder, extras.tokenizer, config.max_seq_length, segments, config.mask != "causal")
+    elif extras.tokenizer_folder is not None:
+        copy_their_files(extras.tokenizer_folder, folder)
+    write_model_card(folder / "README.md", name, values["architectures"][0], config, extras.state)
 
 
 def write_sentence_transformers(folder: Path, config: ModelConfig) -> None:
@@ -64,9 +83,7 @@ def write_sentence_transformers(folder: Path, config: ModelConfig) -> None:
     write_json(folder / "modules.json", modules)
 
 
-def their_config(
-    family: Family, config: ModelConfig, mapped: Mapped, tokenizer: Tokenizer | None, labels: list[str] | None
-) -> dict[str, Any]:
+def their_config(family: Family, config: ModelConfig, mapped: Mapped, extras: Extras) -> dict[str, Any]:
     """The content of config.json."""
     architecture = family.heads[mapped.head].architecture
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in mapped.tensors.values()}
@@ -77,8 +94,8 @@ def their_config(
         **{key: mapped.tensors[name].shape[0] for key, name in family.rows_in_config.items()},
         "tie_word_embeddings": mapped.tied and family.ties_output,
         "torch_dtype": dtypes.pop() if len(dtypes) == 1 else "float32",
-        **_special_ids(family, tokenizer),
-        **_labels(architecture, mapped, labels),
+        **_special_ids(family, extras.tokenizer),
+        **_labels(architecture, mapped, extras.labels),
     }
 
 

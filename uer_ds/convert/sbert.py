@@ -2,7 +2,8 @@
 
 Since 2023 UER-py puts a second layer norm after each stream's embedding. Two norms in a row are one only where the
 first does nothing (scale 1, shift 0), so that is how a single norm is written: the second has its values. UER-py's
-own script writes names its model does not read, and leaves the second norm where it changes the result.
+own script writes names its model does not read, and leaves the second norm where it changes the result. Exact up to
+the epsilon of the norms.
 """
 
 from __future__ import annotations
