@@ -27,6 +27,8 @@ COMMANDS = {
 }
 
 USER_MISTAKE = 2
+INTERRUPTED = 130
+"""What a shell reports for a command that was ended by Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _speaks():
             print(f"uer-ds: {error}", file=sys.stderr)
         return USER_MISTAKE
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("uer-ds: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         return 0
