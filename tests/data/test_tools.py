@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -125,3 +126,24 @@ def test_split_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     paths = ("--train_path", tmp_path / "train", "--held_out_path", tmp_path / "held")
     assert "makes 0 of the 300 documents" in refused(capsys, "split", folder, "--held_out", "0.0001", *paths)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "vocab.txt"]
+
+
+def test_samples_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = preprocess(tmp_path, "第1行字字字字字\n第2行\n", "text", "--data_processor", "mlm", "--seq_length", "16")
+    capsys.readouterr()
+    assert main(["dataset", "sample", str(folder), "--no_packing", "--epoch", "3", "--count", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "mlm: 2 samples in an epoch" in shown
+    assert "padding: " in shown and "segment 1: [CLS]" in shown
+    assert len(re.findall(r"\{[第行字012]\}", shown)) == 3  # 15 % of rows of 10 and of 5 tokens, with the answers
+
+
+def test_samples_with_a_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = preprocess(tmp_path, "第1\t行2\n", "text", "--data_processor", "mt", "--seq_length", "8")
+    capsys.readouterr()
+    assert main(["dataset", "sample", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "  document 0, segment 1: [CLS] 第 1 [SEP]" in shown
+    assert "  decoder document 0, segment 1: [CLS] 行 2" in shown
+    assert "  lm predicts 3: 行 2 [SEP]" in shown
+    assert "has the layout 'pairs'" in refused(capsys, "sample", folder, "--data_processor", "mlm")

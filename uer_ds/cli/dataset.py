@@ -1,4 +1,4 @@
-"""Look into datasets and rearrange them: counts, checksums, merging, a held-out part, UER-py's files."""
+"""Look into datasets and rearrange them: counts, checksums, samples, merging, a held-out part, UER-py's files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from uer_ds.cli.dataset_sample import add_sample_arguments, sample
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.cli.preprocess import TargetTokenizerConfig, make_target_tokenizer, make_tokenizer, summary
 from uer_ds.cli.progress import ProgressBar, table
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("dataset", metavar="FOLDER")
     verify = commands.add_parser("verify", help="read every byte and compare it with the manifest")
     verify.add_argument("dataset", metavar="FOLDER")
+    add_sample_arguments(commands.add_parser("sample", help="samples of an objective in words, as the model sees them"))
     _add_merge(commands.add_parser("merge", help="several datasets of one vocabulary into one"))
     _add_split(commands.add_parser("split", help="a training and a held-out dataset, by document"))
     _add_import(commands.add_parser("import", help="a dataset.pt of UER-py into a dataset folder"))
@@ -52,7 +54,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    actions = {"info": show, "verify": check, "merge": merge, "split": split, "import": bring_over}
+    actions = {"info": show, "verify": check, "sample": sample, "merge": merge, "split": split, "import": bring_over}
     actions[args.action](args)
     return 0
 

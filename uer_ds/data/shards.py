@@ -11,15 +11,15 @@ leaves no trace; an interruption, a full disk or a dead worker leaves only finis
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from uer_ds import __version__
 from uer_ds.data import build_folder
 from uer_ds.data.build_folder import Identity
+from uer_ds.data.build_spec import RULES, BuildSpec, Progress, Silent
 from uer_ds.data.columns import LABEL, WORD_START
 from uer_ds.data.corpus import find_sources, sample_checksum
 from uer_ds.data.indexed import dtype_for_vocabulary
@@ -33,96 +33,7 @@ from uer_ds.data.workers import SavedTokenizers, WorkerDied, write_in_workers
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.base import Tokenizer
 
-
-@dataclass(frozen=True)
-class Rule:
-    """How text becomes documents: the layout it gives, and in words for lines of text and for records."""
-
-    layout: str
-    lines: str
-    records: str
-
-
-RULES = {
-    "line": Rule("documents", "one document a line", "one document a record (text)"),
-    "blank_line": Rule(
-        "sentences",
-        "one sentence a line, documents end at blank lines",
-        "one document a record (text), split into sentences",
-    ),
-    "split": Rule(
-        "sentences",
-        "one document a line, split into sentences",
-        "one document a record (text), split into sentences",
-    ),
-    "pair": Rule(
-        "pairs",
-        "one pair a line (source, tab, target)",
-        "one pair a record (source and target, or instruction, input and output)",
-    ),
-    "label": Rule(
-        "labelled",
-        "one label and text a line (label, tab, text, perhaps tab, second text)",
-        "one label and text a record (label, text or text_a, perhaps text_b)",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class BuildSpec:
-    """A dataset to build.
-
-    Attributes:
-        corpus: files, folders and glob patterns.
-        output: the dataset folder.
-        tokenizer: of all text (of the source side of pairs).
-        target_tokenizer: of the target side of pairs; None: the same.
-        rule: how text becomes documents, a key of `RULES`.
-        corpus_format: "txt", "jsonl" or "parquet"; None: by file ending.
-        shards: number of shards; None: one a process, more when they would hold over 1 GiB of corpus.
-        processes: worker processes (on each rank of a team).
-        strict: fail at the first malformed line instead of counting it.
-        word_starts: find the words of the text too, for whole-word masking.
-        sampling: options about samples (`data_processor`, `seq_length`, ...), kept in the manifest as training's
-            defaults.
-        command: the command line, kept in the manifest.
-    """
-
-    corpus: tuple[str, ...]
-    output: Path
-    tokenizer: Tokenizer
-    target_tokenizer: Tokenizer | None = None
-    rule: str = "line"
-    corpus_format: str | None = None
-    shards: int | None = None
-    processes: int = 1
-    strict: bool = False
-    word_starts: bool = False
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
-
-
-class Progress(Protocol):
-    """Who watches a build."""
-
-    def start(self, total_bytes: int) -> None:
-        """Work begins; this much of the corpus is to be read."""
-
-    def advance(self, count: int) -> None:
-        """`count` more bytes were read."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def start(self, total_bytes: int) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
+__all__ = ["RULES", "BuildSpec", "Progress", "Silent", "build_dataset", "save_tokenizer"]
 
 
 @dataclass(frozen=True)
