@@ -36,15 +36,14 @@ class StopAfter(StopWish):
 
 def main(plan: Path) -> None:
     """Run the plan's trainings; their results are in their output folders."""
-    group = distributed.start(find_place(os.environ))
-    for entry in json.loads(plan.read_text()):
-        parser = Parser()
-        command.add_arguments(parser)
-        config = command.make_run_config(parser.parse_args(entry["options"]))
-        output = Path(config.paths.output_model_path)
-        output.mkdir(parents=True, exist_ok=True)
-        Trainer(config, group, output, StopAfter(entry.get("stop_after"))).train()
-    distributed.stop()
+    with distributed.joined(find_place(os.environ)) as group:
+        for entry in json.loads(plan.read_text()):
+            parser = Parser()
+            command.add_arguments(parser)
+            config = command.make_run_config(parser.parse_args(entry["options"]))
+            output = Path(config.paths.output_model_path)
+            output.mkdir(parents=True, exist_ok=True)
+            Trainer(config, group, output, StopAfter(entry.get("stop_after"))).train()
 
 
 if __name__ == "__main__":

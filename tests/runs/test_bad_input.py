@@ -67,7 +67,11 @@ def test_a_bad_option_is_named(
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"hiden_size": 32}, "did you mean 'hidden_size'"), ({"heads_num": 5}, "heads_num 5"), ({"vocab_size": 7}, "vocab_size is 7")],
+    [
+        ({"hiden_size": 32}, "did you mean 'hidden_size'"),
+        ({"heads_num": 5}, "heads_num 5"),
+        ({"vocab_size": 7}, "vocab_size is 7"),
+    ],
 )
 def test_a_bad_model_file_is_named(
     change: dict[str, Any], words: str, material: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -178,7 +182,16 @@ class TestText:
     """Mistakes in corpora and vocabularies."""
 
     def preprocess(self, capsys: pytest.CaptureFixture[str], corpus: Path, vocabulary: Path, dataset: Path) -> str:
-        command = ("--corpus_path", corpus, "--vocab_path", vocabulary, "--dataset_path", dataset, "--data_processor", "mlm")
+        command = (
+            "--corpus_path",
+            corpus,
+            "--vocab_path",
+            vocabulary,
+            "--dataset_path",
+            dataset,
+            "--data_processor",
+            "mlm",
+        )
         said = mistake(capsys, "preprocess", *command)
         assert not dataset.exists()
         return said

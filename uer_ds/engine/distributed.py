@@ -10,7 +10,8 @@ import contextlib
 import os
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -61,26 +62,40 @@ class Group:
         return box[0]
 
 
-def start(place: Place, timeout_minutes: float = 30.0) -> Group:
-    """Join the process group that `place` describes, choose device and threads; returns the `Group`.
+@contextmanager
+def joined(place: Place, timeout_minutes: float = 30.0) -> Iterator[Group]:
+    """Be in the process group that `place` describes inside the `with` block; chooses device and threads.
 
     Raises UserError when rank 0's port is taken or the others cannot be reached.
     """
     address, port = _rendezvous(place)
-    os.environ.update(  # what torch's env:// rendezvous and DeepSpeed read
-        RANK=str(place.rank),
-        LOCAL_RANK=str(place.local_rank),
-        WORLD_SIZE=str(place.world_size),
-        LOCAL_SIZE=str(place.local_world_size),
-        MASTER_ADDR=address,
-        MASTER_PORT=str(port),
-    )
+    variables = {  # what torch's env:// rendezvous and DeepSpeed read
+        "RANK": str(place.rank),
+        "LOCAL_RANK": str(place.local_rank),
+        "WORLD_SIZE": str(place.world_size),
+        "LOCAL_SIZE": str(place.local_world_size),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield _start(place, address, port, timedelta(minutes=timeout_minutes))
+    finally:
+        _stop()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     use_ops_cache()
     _use_cores(place.local_world_size)
     accelerator = get_accelerator()
     if accelerator.device_name() != "cpu":
         accelerator.set_device(place.local_rank)
-    timeout = timedelta(minutes=timeout_minutes)
     try:
         deepspeed.init_distributed(
             dist_backend=accelerator.communication_backend_name(),
@@ -93,8 +108,7 @@ def start(place: Place, timeout_minutes: float = 30.0) -> Group:
     return Group(place, timeout)
 
 
-def stop() -> None:
-    """Leave the process group; safe to call when there is none."""
+def _stop() -> None:
     if dist.is_initialized():
         with contextlib.suppress(RuntimeError):  # peers may be gone already: nothing is left to agree on
             dist.destroy_process_group()

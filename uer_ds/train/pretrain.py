@@ -43,13 +43,8 @@ from uer_ds.train.stopping import REQUEUE, StopWish
 def pretrain(run: RunConfig, place: Place) -> int:
     """Run `run` as the process `place`; returns the exit status (0 done, `REQUEUE` stopped early after a save)."""
     wish = StopWish(run.train.max_minutes)
-    wish.listen()
-    group = distributed.start(place)
-    try:
-        with _output_folder(run, group) as output:
-            return Trainer(run, group, output, wish).train()
-    finally:
-        distributed.stop()
+    with wish.listening(), distributed.joined(place) as group, _output_folder(run, group) as output:
+        return Trainer(run, group, output, wish).train()
 
 
 @contextmanager

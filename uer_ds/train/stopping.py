@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE = 75
@@ -21,10 +23,15 @@ class StopWish:
         self._deadline = time.monotonic() + 60 * max_minutes if max_minutes > 0 else float("inf")
         self.reason: str | None = None
 
-    def listen(self) -> None:
-        """Install the signal handlers (main thread only)."""
-        for number in self.SIGNALS:
-            signal.signal(number, self._on_signal)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals become a wish inside the `with` block (main thread only)."""
+        before = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason is not None:
