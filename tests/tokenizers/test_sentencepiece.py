@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import sentencepiece
 
 from uer_ds.errors import UserError
-from uer_ds.tokenizers import load_tokenizer
+from uer_ds.tokenizers import load_saved_tokenizer, load_tokenizer
 
 LINES = [f"今天天气很好，我们去公园{i}次 hello world number {i * 7}" for i in range(60)]
 DIGIT_COMMAS = ["\u25022,", "\u2581x3,"]
@@ -89,6 +90,16 @@ def test_decoding(model: Path) -> None:
     tokenizer = load_tokenizer("bert", spm_model_path=model)
     ids = tokenizer.encode("hello world").tolist()
     assert tokenizer.decode([2, *ids, 3]) == "[CLS]hello world[SEP]"
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlmroberta", "char"])
+def test_saved_and_pickled(model: Path, tmp_path: Path, kind: str) -> None:
+    tokenizer = load_tokenizer(kind, spm_model_path=model)
+    ids = tokenizer.encode(LINES[0]).tolist()
+    loaded = load_saved_tokenizer(tmp_path, tokenizer.save(tmp_path))
+    for other in (loaded, pickle.loads(pickle.dumps(tokenizer))):
+        assert other.fingerprint == tokenizer.fingerprint and other.encode(LINES[0]).tolist() == ids
+    assert (tmp_path / "spm.model").read_bytes() == model.read_bytes()
 
 
 def test_surrogates_newlines_and_lines(model: Path) -> None:

@@ -41,7 +41,7 @@ def load(sources: Sources) -> Tokenizer:
 
 
 class WordPieceTokenizer(Tokenizer):
-    """See the module.
+    """WordPiece over a vocabulary file; see the module for costs and differences.
 
     `do_lower_case` also strips accents (NFD without combining marks), so Hangul comes apart, as in UER-py.
     """
@@ -82,10 +82,7 @@ class WordPieceTokenizer(Tokenizer):
 
 
 def join_pieces(pieces: Iterable[str]) -> str:
-    """Readable text of WordPiece tokens:
-
-    `##` pieces joined to their word, a space only where two words of letters meet.
-    """
+    """Readable text: `##` pieces joined to their word, a space only where two words of letters meet."""
     parts: list[str] = []
     last = ""
     for piece in pieces:

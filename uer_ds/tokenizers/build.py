@@ -55,7 +55,7 @@ def build_vocabulary(
     if delimiter not in COUNTERS:
         raise unknown_name("delimiter", delimiter, COUNTERS, "--delimiter")
     if min_count < 1 or workers < 1:
-        raise UserError(f"--min_count {min_count}, --processes_num {workers}: expected numbers of at least 1.")
+        raise UserError(f"--min_count {min_count}, --workers_num {workers}: expected numbers of at least 1.")
     if delimiter == "bert":
         import uer_ds.tokenizers.kernels  # noqa: F401, compiles once here and not in every worker
 
@@ -180,5 +180,5 @@ def _map(count: Callable[[Block], Counts], blocks: list[Block], workers: int) ->
             yield from pool.map(count, blocks)
     except BrokenProcessPool as error:
         raise UserError(
-            "--processes_num: a worker was killed, most likely for lack of memory; use fewer processes."
+            "--workers_num: a worker was killed, most likely for lack of memory; use fewer workers."
         ) from error

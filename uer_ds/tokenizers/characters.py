@@ -56,10 +56,12 @@ IDEOGRAPHS = (
 
 @dataclass(frozen=True)
 class CharacterTable:
-    """Attributes:
-    entries: [CODE_POINTS] uint32, kind and result of every code point.
-    sequences: uint32, for each `SEQUENCE` its length and then its entries.
-    classes: [CODE_POINTS] uint8, canonical combining class of each `MARK`, else 0.
+    """What the basic step does with each code point.
+
+    Attributes:
+        entries: [CODE_POINTS] uint32, kind and result of every code point.
+        sequences: uint32, for each `SEQUENCE` its length and then its entries.
+        classes: [CODE_POINTS] uint8, canonical combining class of each `MARK`, else 0.
     """
 
     entries: NDArray[np.uint32]

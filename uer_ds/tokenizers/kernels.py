@@ -83,8 +83,7 @@ def decode_utf8(text: Any, i: np.uint64) -> tuple[int, int]:
 
 @compiled(f"boolean({BYTES}, int64, {TABLE})")
 def sigma_is_final(text: Any, i: int, entries: Any) -> bool:
-    """Whether the capital sigma at byte `i` ends its word (Unicode's Final_Sigma): after a cased letter, not before
-    one.
+    """Whether the capital sigma at byte `i` ends its word: after a cased letter and not before one (Final_Sigma).
 
     Only case-ignorable characters may stand between. Whitespace and ideographs, which end a word, are neither.
     """

@@ -22,10 +22,12 @@ from uer_ds.tokenizers.vocabulary import Vocabulary, vocabulary_text
 
 @dataclass(frozen=True)
 class LookupTable:
-    """Attributes:
-    vocabulary: tokens by id.
-    unknown: id of a token that it lacks; None: whatever the special token for it is.
-    files: option -> content of the file it came from.
+    """What tokens are looked up in.
+
+    Attributes:
+        vocabulary: tokens by id.
+        unknown: id of a token that it lacks; None: whatever the special token for it is.
+        files: option -> content of the file it came from.
     """
 
     vocabulary: Vocabulary

@@ -12,13 +12,15 @@ from uer_ds.tokenizers.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Sources:
-    """Attributes:
-    tokenizer: name of the kind.
-    vocab_path: vocabulary file.
-    spm_model_path: sentencepiece model; where it is given, the vocabulary is the model's.
-    merges_path: merges of byte-pair encoding.
-    do_lower_case: bert over a vocabulary file: lower-case and strip accents.
-    special_tokens_map_path: JSON file with the names of the special tokens.
+    """What names a tokenizer on the command line.
+
+    Attributes:
+        tokenizer: name of the kind.
+        vocab_path: vocabulary file.
+        spm_model_path: sentencepiece model; where it is given, the vocabulary is the model's.
+        merges_path: merges of byte-pair encoding.
+        do_lower_case: bert over a vocabulary file: lower-case and strip accents.
+        special_tokens_map_path: JSON file with the names of the special tokens.
     """
 
     tokenizer: str

@@ -30,10 +30,12 @@ FAIRSEQ_LAST = "<mask>"
 
 @dataclass(frozen=True)
 class SpmModel:
-    """Attributes:
-    processor: the library's model.
-    content: the bytes of the model file.
-    vocabulary: its pieces by id.
+    """A sentencepiece model file that was read.
+
+    Attributes:
+        processor: the library's model.
+        content: the bytes of the model file.
+        vocabulary: its pieces by id.
     """
 
     processor: Any

@@ -20,11 +20,13 @@ CONTINUATION = "##"
 
 @dataclass(frozen=True)
 class WordPieceTrie:
-    """Attributes:
-    slots: [a power of two] int64, the steps of the trie; `NOTHING` where a slot is free.
-    accepts: [states] int32, id of the piece that ends in a state, or `NOTHING`.
-    singles: [CODE_POINTS] int32, id of the word that is just this character; most of Chinese text.
-    unknown: id of a word that cannot be spelt.
+    """All pieces of a vocabulary.
+
+    Attributes:
+        slots: [a power of two] int64, the steps of the trie; `NOTHING` where a slot is free.
+        accepts: [states] int32, id of the piece that ends in a state, or `NOTHING`.
+        singles: [CODE_POINTS] int32, id of the word that is just this character; most of Chinese text.
+        unknown: id of a word that cannot be spelt.
     """
 
     slots: NDArray[np.int64]
