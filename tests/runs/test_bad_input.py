@@ -36,7 +36,7 @@ def write(path: Path, content: str | bytes) -> Path:
 def output(tmp_path: Path) -> Iterator[Path]:
     """Where the run would write; afterwards there must be no checkpoint, whole or partial."""
     yield tmp_path / "run"
-    assert not [path for path in (tmp_path / "run").glob("*checkpoint*")]
+    assert not list((tmp_path / "run").glob("*checkpoint*"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""`bash quickstart.sh` with fewer steps: the model learns, resumes, leaves for Hugging Face, and gives our logits there."""
+"""`bash quickstart.sh` with fewer steps.
+
+The model learns, resumes, leaves for Hugging Face, and gives our logits there.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def engine_config(
     if "scheduler" in given:
         raise UserError(f"{where}: has a 'scheduler'; the schedule belongs to --scheduler and --warmup, so remove it.")
     filled = {**given, **{key: value for key, (value, _) in owned.items()}}
-    # The Adam of UER-py is ours (no bias correction, decay after the step): elementwise, so every ZeRO stage may hold it.
+    # UER-py's Adam is ours (no bias correction, decay after the step): elementwise, so every ZeRO stage may hold it.
     filled.setdefault("zero_allow_untested_optimizer", True)
     filled.setdefault("zero_force_ds_cpu_optimizer", False)
     filled.setdefault("steps_per_print", NEVER)

@@ -1,9 +1,9 @@
 """Where DeepSpeed's C++ parts are compiled, and why that cannot hang.
 
-torch guards a compilation by a file that the compiling process removes when it is done. Killed in between, it leaves the
-file behind, and every later run on the machine waits for ever without a word. Here the folder is this program's own (one
-for each machine and installation), and every process that uses it holds a kernel lock, which dies with the process: who
-finds nobody else alive may clear what the dead have left.
+torch guards a compilation by a file that the compiling process removes when it is done. Killed in between, it leaves
+the file behind, and every later run on the machine waits for ever without a word. Here the folder is this program's
+own (one for each machine and installation), and every process that uses it holds a kernel lock, which dies with the
+process: who finds nobody else alive may clear what the dead have left.
 """
 
 from __future__ import annotations

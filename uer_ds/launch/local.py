@@ -38,8 +38,8 @@ def launch_command(world_size: int, gpu_ranks: Sequence[int], master_ip: str, co
     devices = {f"node{i}": list(range(len(ranks))) for i in range(nodes)}
     world = base64.urlsafe_b64encode(json.dumps(devices).encode()).decode()
     launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
-    launcher += ["--log_level=error", f"--node_rank={ranks[0] // len(ranks)}", f"--master_addr={address}", f"--master_port={port}"]
-    return [*launcher, "--no_local_rank", "--module", "uer_ds", *command]
+    launcher += [f"--node_rank={ranks[0] // len(ranks)}", f"--master_addr={address}", f"--master_port={port}"]
+    return [*launcher, "--log_level=error", "--no_local_rank", "--module", "uer_ds", *command]
 
 
 def parse_master(master_ip: str) -> tuple[str, int]:
