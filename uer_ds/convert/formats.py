@@ -13,6 +13,7 @@ from typing import Any
 from uer_ds.config.model import read_json_object
 from uer_ds.convert.lazy import LazyTensor
 from uer_ds.convert.readers import file_kind, read_weights
+from uer_ds.convert.zero import deepspeed_folder, read_zero
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import present_names
 
@@ -86,7 +87,6 @@ def labels_beside(path: Path) -> Path:
 
 def _open_folder(path: Path) -> Checkpoint:
     path = newest_checkpoint(path)
-    weights = find_weights(path)
     config_path = path / "config.json"
     config = read_json_object(config_path) if config_path.is_file() else None
     state = read_json_object(path / "state.json") if (path / "state.json").is_file() else {}
@@ -94,8 +94,16 @@ def _open_folder(path: Path) -> Checkpoint:
         kind = "Hugging Face folder"
     else:
         kind = "uer_ds checkpoint" if state else "folder with weights"
-    tensors = _present_names(read_weights(weights))
+    zero = None if has_weights(path) else deepspeed_folder(path)
+    if zero is not None:
+        kind = "DeepSpeed checkpoint"
+    tensors = _present_names(read_zero(zero) if zero else read_weights(find_weights(path)))
     return Checkpoint(path, kind, tensors, config, config_path if config else None, state)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a file with one of the usual names is there."""
+    return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
 def newest_checkpoint(folder: Path) -> Path:

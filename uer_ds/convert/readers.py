@@ -173,7 +173,11 @@ class TorchFile:
 
     def read(self, name: str) -> torch.Tensor:
         """A copy of one tensor."""
-        tensor = self._state_dict()[name].clone(memory_format=torch.contiguous_format)
+        return self.copy(self._state_dict()[name])
+
+    def copy(self, view: torch.Tensor) -> torch.Tensor:
+        """A copy of a part of the file; now and then the mapping is given up, and with it the pages read so far."""
+        tensor = view.clone(memory_format=torch.contiguous_format)
         self._bytes_read += tensor.nbytes
         if self._mapped and self._bytes_read > RENEW_AFTER_BYTES:
             self._contents, self._bytes_read = None, 0
