@@ -18,6 +18,7 @@ from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.cli.progress import ProgressBar, table
 from uer_ds.config.options import option
 from uer_ds.config.run import TokenizerConfig
+from uer_ds.data.corpus import FORMATS
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
 from uer_ds.registry import OBJECTIVES, TOKENIZERS
@@ -30,13 +31,19 @@ RULES = {
 }
 """`--data_processor` -> how UER-py's corpora for it look (`uer_ds.data.shards.RULES`)."""
 
+EXTRA_TOKENS = {
+    **dict.fromkeys(("mlm", "bert", "albert", "cls_mlm", "gsg", "bart"), ("mask",)),
+    "t5": ("mask", "sentinel"),
+}
+"""`--data_processor` -> special tokens that it needs besides padding, beginning and end: better missed now than later."""
+
 
 @dataclass(frozen=True)
 class CorpusConfig:
     """What is read and what is written."""
 
     corpus_path: tuple[str, ...] = option((), "text files, folders or patterns such as 'data/*.txt'")
-    corpus_format: str | None = option(None, "format of the text; default: by file ending", ("txt", "jsonl", "parquet"))
+    corpus_format: str | None = option(None, "format of the text; default: by file ending", FORMATS)
     dataset_path: str = option("dataset.pt", "the dataset folder to write")
     data_processor: str = option("bert", "objective; decides how the text is read", OBJECTIVES)
     processes_num: int = option(1, "worker processes (on each rank with --mpi)")
@@ -139,10 +146,12 @@ def make_spec(config: CorpusConfig, args: argparse.Namespace) -> Any:
     from uer_ds.data.shards import BuildSpec
 
     sampling = sampling_defaults(args)
+    tokenizer = make_tokenizer(given_values(args, TokenizerConfig))
+    tokenizer.require("pad", "cls", "sep", *EXTRA_TOKENS.get(config.data_processor, ()))
     return BuildSpec(
         corpus=config.corpus_path,
         output=Path(config.dataset_path),
-        tokenizer=make_tokenizer(given_values(args, TokenizerConfig)),
+        tokenizer=tokenizer,
         target_tokenizer=make_target_tokenizer(args, config.data_processor),
         rule=choose_rule(config),
         corpus_format="jsonl" if args.json_format_corpus else config.corpus_format,

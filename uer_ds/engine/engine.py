@@ -28,17 +28,19 @@ ENGINE_TAG = "engine"
 class Engine:
     """A model, its optimizer and DeepSpeed's ZeRO around them."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any]):
-        """`config` is a complete DeepSpeed JSON (see `ds_config.engine_config`). Collective."""
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], where: str):
+        """`config` is a complete DeepSpeed JSON (see `ds_config.engine_config`), made from the file `where`. Collective.
+
+        Raises UserError when DeepSpeed refuses it.
+        """
         self.device = device()
         self.stage = zero_stage(config)
         self.parameter_count = sum(parameter.numel() for parameter in model.parameters())
         try:
             self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         except (deepspeed.runtime.config.DeepSpeedConfigError, AssertionError, ValueError) as error:
-            raise UserError(
-                f"DeepSpeed refuses its configuration: {first_line(error)}; see the --ds_config file."
-            ) from error
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise UserError(f"{where}: DeepSpeed refuses this configuration: {reason[:400]}.") from error
         self._low_precision = self._engine.bfloat16_enabled() or self._engine.fp16_enabled()
         self._grad_norm: Tensor | float | None = None
 
@@ -104,7 +106,3 @@ class Engine:
         """Release hooks and buffers."""
         self._engine.destroy()
 
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -96,17 +96,19 @@ class Trainer:
         return self.group.broadcast(found[-1] if found else None)
 
     def _build_engine(self) -> Engine:
-        run, world_size = self.run, self.group.place.world_size
+        run = self.run
+        where = run.paths.ds_config or "the DeepSpeed configuration"
         config = engine_config(
             run.engine,
-            run.paths.ds_config or "ds_configs/zero1",
+            where,
             batch_size=run.train.batch_size,
             accumulation_steps=run.train.accumulation_steps,
-            world_size=world_size,
+            world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
             learning_rate=run.optim.learning_rate,
         )
-        return Engine(model := self._build_model(), build_optimizer(model, decays(model), run.optim), config)
+        model = self._build_model()
+        return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
 
     def _build_model(self) -> Model:
         torch.manual_seed(self.run.train.seed)  # the same weights on every rank
