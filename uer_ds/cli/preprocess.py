@@ -35,7 +35,10 @@ EXTRA_TOKENS = {
     **dict.fromkeys(("mlm", "bert", "albert", "cls_mlm", "gsg", "bart"), ("mask",)),
     "t5": ("mask", "sentinel"),
 }
-"""`--data_processor` -> special tokens that it needs besides padding, beginning and end: better missed now than later."""
+"""`--data_processor` -> special tokens that it needs besides padding, beginning and end.
+
+Better missed now than later.
+"""
 
 
 @dataclass(frozen=True)

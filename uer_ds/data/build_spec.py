@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from uer_ds.data.columns import LABEL, WORD_START
+from uer_ds.data.indexed import dtype_for_vocabulary
+from uer_ds.data.manifest import ColumnRecord
+from uer_ds.data.rows import Tokenizers
 from uer_ds.tokenizers.base import Tokenizer
 
 
@@ -76,6 +80,31 @@ class BuildSpec:
     word_starts: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+
+    @property
+    def tokenizers(self) -> Tokenizers:
+        """The tokenizers that are used: a target tokenizer only for pairs, and only when it is another one."""
+        target = self.target_tokenizer
+        if target is None or self.rule != "pair" or target.fingerprint == self.tokenizer.fingerprint:
+            return Tokenizers(self.tokenizer)
+        return Tokenizers(self.tokenizer, target)
+
+    @property
+    def dtype(self) -> str:
+        """The numpy name of the stored ids' type."""
+        return dtype_for_vocabulary(max(tokenizer.vocab_size for tokenizer in self.tokenizers)).name
+
+    @property
+    def columns(self) -> tuple[ColumnRecord, ...]:
+        """The side columns to write."""
+        wanted = ((LABEL, self.rule == "label"), (WORD_START, self.word_starts))
+        return tuple(column for column, is_wanted in wanted if is_wanted)
+
+    def preparation(self, formats: Iterable[str]) -> str:
+        """How files of these formats become documents, in words."""
+        rule = RULES[self.rule]
+        words = dict.fromkeys(rule.lines if format == "txt" else rule.records for format in formats)
+        return "; ".join([*words, *(["with word bounds"] if self.word_starts else [])])
 
 
 class Progress(Protocol):

@@ -8,7 +8,7 @@ A `Row` is one document: its texts, and a label where there is one. Parsers turn
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ class Tokenizers:
 
     source: Tokenizer
     target: Tokenizer | None = None
+
+    def __iter__(self) -> Iterator[Tokenizer]:
+        yield self.source
+        if self.target is not None:
+            yield self.target
 
 
 def parse_pair_line(line: str) -> Row:
