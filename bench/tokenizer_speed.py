@@ -37,16 +37,20 @@ def lines_of(text: NDArray[np.uint8]) -> list[str]:
     return text.tobytes().decode().split("\n")
 
 
-def report(name: str, size: int, work: Callable[[], int]) -> float:
-    """Print one line and return MB/s."""
-    seconds = []
-    for _ in range(3):
+def report(size: int, **works: Callable[[], int]) -> list[float]:
+    """Print a line for each work and return MB/s; works take turns, so that a busy moment does not hit one alone."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    tokens = {}
+    for name, work in [*works.items()] * 3:
         start = time.process_time()
-        tokens = work()
-        seconds.append(time.process_time() - start)
-    rate = size / MEGABYTE / min(seconds)
-    print(f"{name:42s} {rate:8.1f} MB/s {tokens / min(seconds) / 1e6:8.2f} M tokens/s", flush=True)
-    return rate
+        tokens[name] = work()
+        seconds[name].append(time.process_time() - start)
+    rates = []
+    for name in works:
+        best = min(seconds[name])
+        rates.append(size / MEGABYTE / best)
+        print(f"{name:24s} {rates[-1]:8.1f} MB/s {tokens[name] / best / 1e6:8.2f} M tokens/s", flush=True)
+    return rates
 
 
 def compare_wordpiece(vocab_path: str, text: NDArray[np.uint8], sample: NDArray[np.uint8]) -> None:
@@ -54,14 +58,14 @@ def compare_wordpiece(vocab_path: str, text: NDArray[np.uint8], sample: NDArray[
 
     ours = load_tokenizer("bert", vocab_path=vocab_path)
     ours.encode("")  # compile, or load what was compiled, and build the tables
-    our_rate = report("WordPiece, ours", len(text), lambda: len(ours.encode_lines(text)[0]))
     theirs = BertWordPieceTokenizer(vocab_path)._tokenizer
     lines = lines_of(sample)
-    their_rate = report(
-        "WordPiece, tokenizers (encode_batch_fast)",
-        len(sample),
-        lambda: sum(len(e.ids) for e in theirs.encode_batch_fast(lines, add_special_tokens=False)),
-    )
+
+    def library() -> int:
+        return sum(len(encoding.ids) for encoding in theirs.encode_batch_fast(lines, add_special_tokens=False))
+
+    [our_rate] = report(len(text), wordpiece_ours=lambda: len(ours.encode_lines(text)[0]))
+    [their_rate] = report(len(sample), wordpiece_tokenizers=library)
     print(f"  ours is {our_rate / their_rate:.0f} times as fast")
 
 
@@ -71,27 +75,25 @@ def compare_sentencepiece(model_path: str, sample: NDArray[np.uint8]) -> None:
     lines = lines_of(sample)
     ours = load_tokenizer("bert", spm_model_path=model_path)
     library = sentencepiece.SentencePieceProcessor(model_file=model_path)
-    our_rate = report("sentencepiece, ours", len(sample), lambda: len(ours.encode_batch(lines)[0]))
-    their_rate = report(
-        "sentencepiece, the library's batch encode",
+    our_rate, their_rate = report(
         len(sample),
-        lambda: sum(map(len, library.encode(lines, out_type=int, num_threads=1))),
+        sentencepiece_ours=lambda: len(ours.encode_batch(lines)[0]),
+        sentencepiece_library=lambda: sum(map(len, library.encode(lines, out_type=int, num_threads=1))),
     )
     print(f"  ours has {our_rate / their_rate:.0%} of its speed")
 
 
 def lookup_and_building(corpus_path: str, vocab_path: str, text: NDArray[np.uint8]) -> None:
-    for kind in ("char", "space"):
-        tokenizer = load_tokenizer(kind, vocab_path=vocab_path)
-        report(kind, len(text), lambda tokenizer=tokenizer: len(tokenizer.encode_lines(text)[0]))  # type: ignore[misc]
+    char, space = (load_tokenizer(kind, vocab_path=vocab_path) for kind in ("char", "space"))
+    report(len(text), char=lambda: len(char.encode_lines(text)[0]), space=lambda: len(space.encode_lines(text)[0]))
     size = Path(corpus_path).stat().st_size
     copies = [corpus_path] * -(-len(text) // size)
-    for delimiter in ("char", "space", "bert"):
-        report(
-            f"vocabulary, delimiter {delimiter}",
-            size * len(copies),
-            lambda delimiter=delimiter: len(build_vocabulary(copies, delimiter)),  # type: ignore[misc]
-        )
+    report(
+        size * len(copies),
+        vocabulary_of_char=lambda: len(build_vocabulary(copies, "char")),
+        vocabulary_of_space=lambda: len(build_vocabulary(copies, "space")),
+        vocabulary_of_bert=lambda: len(build_vocabulary(copies, "bert")),
+    )
 
 
 def main() -> None:

@@ -112,22 +112,22 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _split_commas(self, ids: Ids, offsets: Offsets) -> tuple[Ids, Offsets]:
         """Put its replacement in the place of each piece that ends in a digit and a comma."""
-        lengths = np.ones(len(ids), dtype=np.int64)
         places = np.flatnonzero(self._digit_commas[ids])
-        replacements = [self._replacements[index] for index in ids[places].tolist()]
-        lengths[places] = list(map(len, replacements))
-        positions = offsets_of(lengths)
-        result = np.repeat(ids, lengths)
-        for place, replacement in zip(places, replacements, strict=True):
-            result[positions[place] : positions[place + 1]] = replacement
-        return result, positions[offsets]
+        parts: list[Ids] = []
+        begin = 0
+        for place in places.tolist():
+            parts += [ids[begin:place], self._replacements[int(ids[place])]]
+            begin = place + 1
+        growth = offsets_of(len(replacement) - 1 for replacement in parts[1::2])
+        moved = offsets + growth[np.searchsorted(places, offsets)]
+        return np.concatenate([*parts, ids[begin:]]), moved
 
 
-def _replacements(model: SpmModel) -> dict[int, list[int]]:
+def _replacements(model: SpmModel) -> dict[int, Ids]:
     """Model id of each piece that ends in a digit and a comma -> model ids of what replaces it (see the module)."""
     replacements = {}
     for index, piece in enumerate(model.vocabulary.tokens):
         if len(piece) > 1 and piece.endswith(",") and piece[-2].isdigit():
             rest = model.processor.encode(piece[:-1].replace(WORD_MARK, ""), out_type=int)
-            replacements[index] = [*rest, model.processor.piece_to_id(",")]
+            replacements[index] = np.array([*rest, model.processor.piece_to_id(",")], dtype=np.int32)
     return replacements
