@@ -15,6 +15,7 @@ from typing import Any
 
 from uer_ds.errors import UserError
 
+ERAS = ("2021", "2022", "2023")
 FORMATS = ("huggingface", "uer", "safetensors")
 
 
@@ -36,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layernorm",
         choices=("normal", "uer"),
         help="layer norm on UER's side: what a .bin without a JSON was trained with, what a UER output runs with",
+    )
+    parser.add_argument(
+        "--era", choices=ERAS, default=ERAS[-1], help="year of the UER-py whose names a UER output has (default: 2023)"
     )
     parser.add_argument("--labels", nargs="+", metavar="NAME", help="label names of a classification head, in order")
     parser.add_argument("--ignore", metavar="REGEX", help="tensors that may be lost")
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         heads_num=args.heads_num,
         layers_num=args.layers_num,
         layernorm=args.layernorm,
+        era=args.era,
         labels=args.labels,
         ignore=args.ignore,
         verify=args.verify,

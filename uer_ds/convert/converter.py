@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.convert.eras import ERAS, PRESENT
 from uer_ds.convert.export import Export, export_huggingface, export_ours
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.huggingface import Extras
@@ -56,6 +57,7 @@ def convert(
     heads_num: int | None = None,
     layers_num: int | None = None,
     layernorm: str | None = None,
+    era: str = PRESENT,
     labels: list[str] | None = None,
     ignore: str | None = None,
     verify: bool | None = None,
@@ -69,6 +71,8 @@ def convert(
     """
     if to not in FORMATS:
         raise unknown_name("format", to, FORMATS, "--to")
+    if era not in ERAS:
+        raise unknown_name("era", era, ERAS, "--era")
     output = Path(output_path)
     refuse_existing(output, force)
     checkpoint = open_checkpoint(input_path, config_path)
@@ -89,5 +93,5 @@ def convert(
     else:
         if family == SIAMESE and model.config.encoder != "dual":
             model = two_streams(model)
-        export = export_ours(model, output, to, layernorm, extras, verify)
+        export = export_ours(model, output, to, layernorm, extras, verify, era)
     return ConversionReport(checkpoint.format, model.config, output, export)

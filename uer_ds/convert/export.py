@@ -8,6 +8,7 @@ from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert import verify as verification
+from uer_ds.convert.eras import PRESENT, with_names_of
 from uer_ds.convert.families.catalogue import by_config, by_name
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import config_beside, labels_beside
@@ -87,29 +88,36 @@ def export_huggingface(
 
 
 def export_ours(
-    model: OurModel, output: Path, to: str, layernorm: str | None, extras: Extras, verify: bool | None
+    model: OurModel,
+    output: Path,
+    to: str,
+    layernorm: str | None,
+    extras: Extras,
+    verify: bool | None,
+    era: str = PRESENT,
 ) -> Export:
     """Write the file `output` with its model JSON beside it, or a folder of safetensors."""
     difference = None
     if model.family and model.head and model.path.is_dir():
         difference = verified(model, model.path, model.family, model.head, verify)
     written = model.with_layernorm(layernorm) if layernorm else model
+    tensors = with_names_of(era, written.tensors, written.config)
     with staged(output) as temporary:
         if to == "safetensors" and output.suffix != ".safetensors":
-            write_safetensors(temporary, written.tensors, extras.shard_bytes)
+            write_safetensors(temporary, tensors, extras.shard_bytes)
             write_json(temporary / "config.json", written.config.to_dict())
             if extras.tokenizer is not None:
                 save_tokenizer(temporary, extras.tokenizer)
             publish_folder(temporary, output)
         else:
             write_file = write_torch if to == "uer" else write_safetensors_file
-            write_file(temporary / output.name, written.tensors)
+            write_file(temporary / output.name, tensors)
             write_json(temporary / config_beside(output).name, uer_json(written.config))
             _write_beside(temporary, output, extras)
             publish_files(temporary, output)
     name = model.family.name if model.family else None
     parameters = count_parameters(written.tensors)
-    return Export(name, model.head, len(written.tensors), parameters, model.dropped, (), difference)
+    return Export(name, model.head, len(tensors), parameters, model.dropped, (), difference)
 
 
 def _write_beside(folder: Path, output: Path, extras: Extras) -> None:

@@ -6,6 +6,7 @@ layouts of names (ours and Hugging Face's) by the name of the word table.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,5 +133,7 @@ def _present_names(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if not any(name.startswith("embedding.") for name in tensors):
         return tensors
+    if "target.layer_norm.gamma" in tensors:  # prompt and cloze models: an mlm head called like an old cls head
+        tensors = {re.sub(r"^target\.(?=linear_)", "target.mlm.", name): tensor for name, tensor in tensors.items()}
     renamed = present_names(tensors)
     return {renamed[name]: tensor for name, tensor in tensors.items()}
