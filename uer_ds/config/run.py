@@ -58,6 +58,7 @@ class TokenizerConfig:
     merges_path: str | None = option(None, "bpe: merges file")
     spm_model_path: str | None = option(None, "sentencepiece model; then no vocabulary file is needed")
     do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
+    special_tokens_map_path: str | None = option(None, "JSON of the special tokens' names, where they are unusual")
 
 
 @dataclass(frozen=True)
