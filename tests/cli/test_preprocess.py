@@ -21,7 +21,7 @@ CHARACTERS = "今天很好我们走吧明不。！"
 
 def arguments(folder: Path, text: str, *options: str) -> list[str]:
     (folder / "corpus.txt").write_text(text)
-    write_vocabulary([*RESERVED, *CHARACTERS], folder / "vocab.txt")
+    write_vocabulary([*RESERVED, *CHARACTERS, "<extra_id_0>"], folder / "vocab.txt")
     paths = ["--corpus_path", str(folder / "corpus.txt"), "--dataset_path", str(folder / "dataset.pt")]
     return ["preprocess", *paths, "--tokenizer", "char", "--vocab_path", str(folder / "vocab.txt"), *options]
 

@@ -124,8 +124,7 @@ def split(args: argparse.Namespace) -> None:
     if not 0 < count < dataset.documents:
         raise UserError(
             f"--held_out {args.held_out:g} makes {count} of the {dataset.documents} documents of {args.dataset};"
-            " expected"
-            " at least one, and one left over for training."
+            " expected at least one, and one left over for training."
         )
     outputs = (Path(args.train_path), Path(args.held_out_path))
     with ProgressBar("split", unit="documents") as progress:

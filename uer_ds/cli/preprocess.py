@@ -35,10 +35,7 @@ EXTRA_TOKENS = {
     **dict.fromkeys(("mlm", "bert", "albert", "cls_mlm", "gsg", "bart"), ("mask",)),
     "t5": ("mask", "sentinel"),
 }
-"""`--data_processor` -> special tokens that it needs besides padding, beginning and end.
-
-Better missed now than later.
-"""
+"""`--data_processor` -> special tokens it needs besides padding, beginning and end; missing ones are told at once."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,8 @@ class CorpusConfig:
     shards: int | None = option(None, "number of shards; default: one a process, more above 1 GiB of text each")
     split_sentences: str = option(
         "auto",
-        "bert, albert, gsg, bart: every line is a document, to be split into sentences (yes), or lines are sentences"
-        " and"
-        " blank lines end documents (no); auto: yes when the corpus has no blank line",
+        "bert, albert, gsg, bart: every line is a document, to be split into sentences (yes), or lines are"
+        " sentences and blank lines end documents (no); auto: yes when the corpus has no blank line",
         ("auto", "yes", "no"),
     )
     strict: bool = option(False, "fail at the first malformed line instead of leaving it out and counting it")

@@ -53,9 +53,8 @@ def check_output(output: Path) -> None:
     """Refuse to write into a file, or into a folder that is not ours."""
     if output.is_file():
         raise UserError(
-            f"--dataset_path {output} is a file; expected the folder to write: UER-py wrote one file, here a dataset"
-            " is a folder."
-            " Give another name, or delete the file."
+            f"--dataset_path {output} is a file; expected the folder to write: UER-py wrote one file, here a dataset is"
+            " a folder. Give another name, or delete the file."
         )
     ours = (MANIFEST_NAME, BUILD_NAME, LOCK_NAME)
     if output.is_dir() and any(output.iterdir()) and not any((output / name).exists() for name in ours):
@@ -137,8 +136,7 @@ def explained(error: OSError, output: Path) -> UserError:
         free = shutil.disk_usage(output).free if output.exists() else 0
         return UserError(
             f"no space left for {output} ({free >> 20} MiB free); a dataset takes about two thirds of its text: make"
-            " room or"
-            " choose another --dataset_path, and run the same command again: finished shards are kept."
+            " room or choose another --dataset_path, and run the same command again: finished shards are kept."
         )
     return UserError(f"cannot read or write {error.filename or output}: {error.strerror}.")
 

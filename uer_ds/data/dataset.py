@@ -94,8 +94,7 @@ class Dataset:
             if name not in known:
                 raise UserError(
                     f"{self.folder} has no column {name!r} (it has: {', '.join(known) or 'none'}); expected a dataset"
-                    " of"
-                    " another layout: make it with the --data_processor that you train with."
+                    " of another layout: make it with the --data_processor that you train with."
                 )
             files = [self.folder / f"{shard.name}.{name}.npy" for shard in self.manifest.shards]
             self._columns[name] = [_load_column(file) for file in files]
@@ -149,9 +148,8 @@ def _open_shard(folder: Path, record: ShardRecord) -> IndexedDataset:
     if found != expected:
         raise UserError(
             f"{folder / record.name}.idx has {found[0]} documents, {found[1]} items and {found[2]} tokens, but the"
-            " manifest says"
-            f" {expected[0]}, {expected[1]} and {expected[2]}: the files belong to another dataset; copy the folder"
-            " again."
+            f" manifest says {expected[0]}, {expected[1]} and {expected[2]}: the files belong to another dataset; copy"
+            " the folder again."
         )
     return shard
 

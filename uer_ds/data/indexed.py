@@ -109,8 +109,7 @@ class IndexedDataset:
             start = index[: len(MAGIC)].tobytes()
             raise UserError(
                 f"{name} ({len(index)} bytes) begins with {start!r}; expected a Megatron index, which begins with"
-                f" {MAGIC!r}:"
-                " give a folder made by `uer-ds preprocess`, or the common name of a .bin and .idx pair."
+                f" {MAGIC!r}: give a folder made by `uer-ds preprocess`, or the common name of a .bin and .idx pair."
             )
         _, version, code, items, bounds = HEADER.unpack(index[: HEADER.size].tobytes())
         if version != 1 or code not in READABLE_TYPES:
@@ -122,8 +121,7 @@ class IndexedDataset:
         if len(index) not in (expected, expected + items):  # Megatron may append one byte an item (modes)
             raise UserError(
                 f"{name} has {len(index)} bytes, but its header ({items} items, {bounds} document bounds) asks for"
-                f" {expected}:"
-                " it is truncated or damaged; make the dataset again or copy it again."
+                f" {expected}: it is truncated or damaged; make the dataset again or copy it again."
             )
         return code, items, bounds
 

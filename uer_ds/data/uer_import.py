@@ -94,8 +94,7 @@ def _write(documents: _Distinct, folder: Path, layout: str, vocab_size: int, pat
     except (Foreign, TypeError, IndexError) as error:
         raise UserError(
             f"{path}, after {pair.documents} documents: an instance of another form ({error}); name the"
-            " --data_processor"
-            " and the vocabulary that it was made with."
+            " --data_processor and the vocabulary that it was made with."
         ) from None
     finally:
         pair.abort()

@@ -42,8 +42,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise UserError(
             f"the file wants to build a {module}.{name}; expected UER-py's dataset of tuples, lists, numbers and"
-            " strings:"
-            " it is another kind of file, and may be hostile."
+            " strings: it is another kind of file, and may be hostile."
         )
 
 
@@ -62,8 +61,7 @@ def read_instances(path: Path, advance: Callable[[int], None]) -> Iterator[tuple
             except Exception as error:  # the unpickler raises almost any type for bytes that are no pickle
                 raise UserError(
                     f"{path}, instance {number}: no pickled tuple at byte {told} ({error}); expected a dataset.pt of"
-                    " UER-py,"
-                    " whole."
+                    " UER-py, whole."
                 ) from None
             if not isinstance(instance, tuple) or not 2 <= len(instance) <= 4:
                 raise UserError(f"{path}, instance {number} is no tuple of 2 to 4; expected a dataset.pt of UER-py.")
