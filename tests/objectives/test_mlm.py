@@ -59,6 +59,13 @@ def test_a_vocabulary_without_mask_is_refused(tmp_path: Path) -> None:
         build_objective("mlm", toy_dataset(tmp_path, [[[201]]]), options)
 
 
+@pytest.mark.parametrize("values", [{"span_geo_prob": 0.0}, {"span_geo_prob": 1.5}, {"span_max_length": 0}])
+def test_impossible_spans_are_refused(tmp_path: Path, values: dict[str, float]) -> None:
+    options = {"vocab_size": VOCAB_SIZE, "special": SPECIAL, "span": True, **values}
+    with pytest.raises(UserError, match="expected a probability above 0"):
+        build_objective("mlm", toy_dataset(tmp_path, [[[201]]]), options)
+
+
 def test_whole_words_come_from_the_dataset(tmp_path: Path) -> None:
     documents = random_documents(60, 40)
     flags = [token % 2 == 0 for [ids] in documents for token in ids]  # an odd id continues a word

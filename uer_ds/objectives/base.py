@@ -34,15 +34,26 @@ def require_ids(special: SpecialIds, objective: str, *roles: str) -> tuple[int, 
     return tuple(ids)
 
 
+def require_length(option: str, length: int, least: int, objective: str) -> None:
+    """`UserError` when rows are too short for the objective's special tokens and something between them."""
+    if length < least:
+        raise UserError(f"{option} is {length}; the {objective} objective needs rows of at least {least} tokens.")
+
+
 def make_masker(
     table: TokenTable, vocab_size: int, special: SpecialIds, seed: int, options: MaskingOptions, objective: str
 ) -> Masker:
-    """The masker of an objective; `UserError` when words are wanted and nothing tells where they begin."""
+    """The masker of an objective; `UserError` for impossible spans, and for words when nothing tells where they begin."""
     mask, *others = require_ids(special, objective, "mask", "cls", "sep", "pad")
     if options.whole_word and not table.has_column(WORD_START):
         raise UserError(
             f"--whole_word_masking: {table.folder} holds no word bounds; make the dataset again with"
             " --whole_word_masking, or train without it."
+        )
+    if not 0 < options.span_geo_prob <= 1 or options.span_max_length < 1:
+        raise UserError(
+            f"--span_geo_prob is {options.span_geo_prob} and --span_max_length {options.span_max_length}; expected a"
+            " probability above 0 and up to 1, and a length of at least 1."
         )
     return Masker(vocab_size, mask, tuple(others), seed, options)
 

@@ -14,7 +14,7 @@ from uer_ds.data.dataset import Dataset
 from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.random import Draws
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Flags, Ints, RowBuilder, make_masker, require_ids, shifted, tensor
+from uer_ds.objectives.base import Flags, Ints, RowBuilder, make_masker, require_ids, require_length, shifted, tensor
 from uer_ds.tokenizers.special import SpecialIds
 
 
@@ -35,6 +35,7 @@ class Denoising:
         seed: int = 7,
         masking: MaskingOptions = DEFAULT_MASKING,
     ):
+        require_length("--seq_length", seq_length, 3, self.name)
         self.dataset = dataset
         self._table, self._seq_length = TokenTable(dataset), seq_length
         self._chunks = SentenceChunks(self._table, seq_length - 2)

@@ -16,7 +16,7 @@ from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws
 from uer_ds.data.tokens import TokenTable
 from uer_ds.errors import unknown_name
-from uer_ds.objectives.base import Flags, Ints, RowBuilder, require_ids, shifted, tensor
+from uer_ds.objectives.base import Flags, Ints, RowBuilder, require_ids, require_length, shifted, tensor
 from uer_ds.tokenizers.special import SpecialIds
 
 GAP_SHARE = 0.3
@@ -42,6 +42,8 @@ class GapSentences:
     ):
         if sentence_selection_strategy not in STRATEGIES:
             raise unknown_name("sentence_selection_strategy", sentence_selection_strategy, STRATEGIES)
+        require_length("--seq_length", seq_length, 3, self.name)
+        require_length("--tgt_seq_length", tgt_seq_length, 3, self.name)
         self.dataset = dataset
         self._table = TokenTable(dataset)
         self._seq_length, self._tgt_seq_length = seq_length, tgt_seq_length

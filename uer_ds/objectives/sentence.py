@@ -18,7 +18,7 @@ from uer_ds.data.dataset import Dataset
 from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.random import Draws, pick, threshold
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, require_ids, tensor
+from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, require_ids, require_length, tensor
 from uer_ds.tokenizers.special import SpecialIds
 
 LONGEST_RUN = 16
@@ -52,6 +52,7 @@ class SentencePair:
         short_seq_prob: float = 0.1,
         masking: MaskingOptions = DEFAULT_MASKING,
     ):
+        require_length("--seq_length", seq_length, 5, self.name)
         self.dataset = dataset
         self._table = TokenTable(dataset)
         self._seq_length, self._room = seq_length, seq_length - 3
