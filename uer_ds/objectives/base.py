@@ -43,7 +43,7 @@ def require_length(option: str, length: int, least: int, objective: str) -> None
 def make_masker(
     table: TokenTable, vocab_size: int, special: SpecialIds, seed: int, options: MaskingOptions, objective: str
 ) -> Masker:
-    """The masker of an objective; `UserError` for impossible spans, and for words when nothing tells where they begin."""
+    """The masker of an objective; `UserError` for impossible spans, and for words whose bounds nothing tells."""
     mask, *others = require_ids(special, objective, "mask", "cls", "sep", "pad")
     if options.whole_word and not table.has_column(WORD_START):
         raise UserError(
