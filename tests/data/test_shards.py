@@ -1,7 +1,4 @@
-"""Text becomes a dataset.
-
-Nothing lost, the same for any number of shards, and bad corpora are refused without a trace.
-"""
+"""Text becomes a dataset: nothing lost, the same for any number of shards; bad corpora are refused without a trace."""
 
 from __future__ import annotations
 

@@ -116,10 +116,7 @@ def remove_records(output: Path) -> None:
 
 
 def clean_up(output: Path, keep_shards: bool) -> None:
-    """After a failure.
-
-    Keep finished shards when asked and when there are any, otherwise remove all that was written.
-    """
+    """After a failure: keep finished shards when asked and when there are any, otherwise remove what was written."""
     _remove_unfinished(output)
     if keep_shards and any(output.glob("shard-*-of-*.json")):
         return

@@ -101,27 +101,11 @@ class Dataset:
         return self._columns[name]
 
     def load_tokenizer(self, target: bool = False) -> Any:
-        """The tokenizer that made the ids, from the dataset's own copy of its files.
-
-        `target`: that of the target items.
-        """
+        """The tokenizer that made the ids (`target`: of the target items), from the dataset's copy of its files."""
         from uer_ds.tokenizers import load_saved_tokenizer
 
         record = (target and self.manifest.target_tokenizer) or self.manifest.tokenizer
         return load_saved_tokenizer(self.folder / record.folder, record.description)
-
-    def check_tokenizer(self, tokenizer: Any, given: str) -> None:
-        """Raise `UserError` when `tokenizer` (`given`.
-
-        The option or file it came from) would not give this dataset's ids.
-        """
-        record = self.manifest.tokenizer
-        if tokenizer.fingerprint != record.fingerprint:
-            raise UserError(
-                f"{self.folder} was made with {describe(record)}, but {given} is another vocabulary with"
-                f" {tokenizer.vocab_size} entries; leave the option out to use the dataset's own, or make the dataset"
-                " again."
-            )
 
     def _locate(self, number: int, starts: Sequence[int], what: str) -> tuple[int, int]:
         if not 0 <= number < starts[-1]:

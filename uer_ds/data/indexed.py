@@ -43,10 +43,7 @@ WRITTEN_TYPES = {"int16": 3, "int32": 4, "uint16": 8}
 
 
 def dtype_for_vocabulary(vocab_size: int) -> np.dtype[Any]:
-    """The smallest type for ids of a vocabulary.
-
-    Int16, then uint16 (up to Megatron's limit of 65,499 entries), then int32.
-    """
+    """The smallest type for ids: int16, then uint16 (up to Megatron's limit of 65,499 entries), then int32."""
     if vocab_size <= 1 << 15:
         return np.dtype(np.int16)
     return np.dtype(np.uint16) if vocab_size < 65500 else np.dtype(np.int32)
@@ -211,10 +208,7 @@ class IndexedDatasetWriter:
         self.end_documents(np.array([self.items]))
 
     def end_documents(self, bounds: np.ndarray) -> None:
-        """Documents end before these item numbers (ascending, counted from the start of the file).
-
-        Empty ones are dropped.
-        """
+        """Documents end before these items (numbers in the file, ascending); empty ones are dropped."""
         ends = bounds[np.diff(bounds, prepend=self._last_bound) > 0]
         if not len(ends):
             return

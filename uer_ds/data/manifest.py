@@ -46,10 +46,7 @@ class TokenizerRecord:
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """A file of the corpus.
-
-    Path as given, size in bytes (compressed, where it is), `uer_ds.data.corpus.sample_checksum`.
-    """
+    """A file of the corpus: path as given, size in bytes (of a compressed file: compressed), `sample_checksum`."""
 
     path: str
     bytes: int
@@ -58,10 +55,7 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class ColumnRecord:
-    """A side column.
-
-    One number of `dtype` per `per` (document, item or token), in a file `<shard>.<name>.npy` per shard.
-    """
+    """A side column: one number of `dtype` for each `per` (document or token), in `<shard>.<name>.npy`."""
 
     name: str
     dtype: str

@@ -63,7 +63,7 @@ def verify(dataset: Dataset, advance: Callable[[int], None]) -> None:
         _verify_ids(shard, _vocab_size(dataset))
     for column in dataset.manifest.columns:
         for shard, numbers in zip(dataset.shards, dataset.shard_columns(column.name), strict=True):
-            expected = {"document": shard.documents, "item": shard.items, "token": len(shard.tokens)}[column.per]
+            expected = {"document": shard.documents, "token": len(shard.tokens)}[column.per]
             if len(numbers) != expected:
                 raise _damaged(f"{shard.prefix}.{column.name}.npy", f"has {len(numbers)} numbers, expected {expected}")
     for target in (False, True):

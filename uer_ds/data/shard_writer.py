@@ -59,8 +59,7 @@ class ShardTask:
 
 
 def write_shard(task: ShardTask, tokenizers: Tokenizers, advance: Callable[[int], None]) -> ShardRecord:
-    """Make one shard; `advance` is told the bytes read and may raise to stop the work. Nothing stays behind on an
-    exception."""
+    """Make one shard, or leave nothing; `advance` is told the bytes read and may raise to stop the work."""
     writer = ShardWriter(task)
     words = WordFinder(tokenizers.source) if WORD_START in task.columns else None
     try:
