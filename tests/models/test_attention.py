@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from uer_ds.models.attention import MultiHeadedAttention, Visibility, attend
+from uer_ds.models import attention_cpu
+from uer_ds.models.attention import MultiHeadedAttention, attend, attend_by_mask
 from uer_ds.models.positions import relative_buckets, rotate, rotation_angles, sinusoids
+from uer_ds.models.visibility import Visibility
 
 ROW = torch.tensor([[1, 1, 2, 2, 0]])
 
@@ -50,7 +52,8 @@ def test_documents_are_blocked(kind: str) -> None:
 
 def test_a_decoder_reads_the_document_of_the_same_number() -> None:
     keys, queries = torch.tensor([[0, 0, 1, 1, 1]]), torch.tensor([[0, 1, 1]])
-    found = visible(Visibility("fully_visible", torch.tensor([[1, 1, 1, 1, 0]]), keys, queries), queries=3)
+    segments = torch.tensor([[1, 1, 1, 1, 0]])
+    found = visible(Visibility("fully_visible", segments, keys, torch.ones_like(queries), queries), queries=3)
     assert as_rows(found, 3) == ["11000", "00110", "00110"]
 
 
@@ -73,13 +76,81 @@ def test_the_mask_is_made_once() -> None:
     assert visibility.mask is visibility.mask
 
 
-@pytest.mark.parametrize("kind", UER_MASKS)
-def test_attention_by_hand(kind: str) -> None:
-    query, key, value = torch.randn(3, 1, 2, 5, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
-    visibility = Visibility(kind, ROW)
-    scores = query @ key.transpose(-1, -2) * 0.5
-    wanted = torch.softmax(scores.masked_fill(~visible(visibility), -torch.inf), -1) @ value
-    torch.testing.assert_close(attend(query, key, value, visibility, 0.5), wanted)
+SEGMENTS = torch.tensor([[1, 1, 2, 2, 1, 2, 1, 0, 0], [1, 1, 1, 2, 2, 2, 2, 2, 2]])
+DOCUMENTS = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 2, 2], [0, 0, 0, 0, 0, 0, 1, 1, 1]])
+TARGET_SEGMENTS = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+TARGET_DOCUMENTS = torch.tensor([[0, 1, 1, 2, 2], [0, 0, 0, 1, 1]])
+
+SITUATIONS = {
+    "padded": Visibility("fully_visible", SEGMENTS),
+    "all tokens": Visibility("fully_visible", torch.ones_like(SEGMENTS)),
+    "causal": Visibility("causal", SEGMENTS),
+    "prefix": Visibility("causal_with_prefix", SEGMENTS),
+    "packed": Visibility("fully_visible", SEGMENTS, DOCUMENTS),
+    "packed causal": Visibility("causal", SEGMENTS, DOCUMENTS),
+    "packed prefix": Visibility("causal_with_prefix", SEGMENTS, DOCUMENTS),
+    "cross": Visibility("fully_visible", SEGMENTS, None, TARGET_SEGMENTS),
+    "packed cross": Visibility("fully_visible", SEGMENTS, DOCUMENTS, TARGET_SEGMENTS, TARGET_DOCUMENTS),
+}
+
+
+def tensors(visibility: Visibility) -> list[Tensor]:
+    """Query, key, value [B, S, A, D] and a table [A, distances] of biases, all with gradients."""
+    queries = visibility.segments if visibility.query_segments is None else visibility.query_segments
+    random = torch.Generator().manual_seed(0)
+    shapes = [(*queries.shape, 3, 4), (*SEGMENTS.shape, 3, 4), (*SEGMENTS.shape, 3, 4)]
+    made = [torch.randn(shape, generator=random) for shape in shapes]
+    return [x.requires_grad_() for x in (*made, torch.randn(3, 2 * SEGMENTS.size(1), generator=random))]
+
+
+def bias_of(table: Tensor, queries: int) -> Tensor:
+    """[1, A, Q, K]: the entry of `table` for each difference of places."""
+    distances = torch.arange(SEGMENTS.size(1)) - torch.arange(queries)[:, None]
+    return table[:, distances + SEGMENTS.size(1)].unsqueeze(0)
+
+
+@pytest.mark.parametrize("block_scores", [2**20, 40, 1], ids=["one block", "small blocks", "single heads"])
+@pytest.mark.parametrize(
+    ("name", "biased"),
+    [*((name, False) for name in SITUATIONS), *((name, True) for name in SITUATIONS if "cross" not in name)],
+)
+def test_both_kernels_agree(name: str, biased: bool, block_scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_cpu, "BLOCK_SCORES", block_scores)
+    visibility = SITUATIONS[name]
+    real = visibility.segments if visibility.query_segments is None else visibility.query_segments
+    weight = (real > 0)[:, :, None, None] if visibility.documents is not None else torch.ones(1)
+    results = []
+    for compute in (attend, attend_by_mask):
+        query, key, value, table = tensors(visibility)
+        bias = bias_of(table, query.size(1)) if biased else None
+        context = compute(query, key, value, visibility, 0.5, bias, 0.0) * weight
+        context.sin().sum().backward()
+        gradients = [x.grad for x in (query, key, value, table) if x.grad is not None]
+        results.append([context.detach(), *gradients])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_dropout_falls_on_weights_and_keeps_the_mean(name: str) -> None:
+    visibility = SITUATIONS[name]
+    query, key, value, _ = (x.detach() for x in tensors(visibility))
+    plain = attend(query, key, value, visibility, 0.5)
+    torch.manual_seed(0)
+    drawn = torch.stack([attend(query, key, value, visibility, 0.5, dropout=0.25) for _ in range(2000)])
+    assert not torch.equal(drawn[0], drawn[1])
+    torch.testing.assert_close(drawn.mean(0), plain, rtol=0, atol=0.15)
+
+
+def test_gradients_under_dropout() -> None:
+    """By finite differences, with the same draws each time."""
+    visibility = SITUATIONS["packed causal"]
+    inputs = tuple(x.detach().double().requires_grad_() for x in tensors(visibility))
+
+    def run(query: Tensor, key: Tensor, value: Tensor, table: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return attend(query, key, value, visibility, 0.5, bias_of(table, query.size(1)), dropout=0.25)
+
+    assert torch.autograd.gradcheck(run, inputs)
 
 
 def test_grouped_keys_serve_several_queries() -> None:
@@ -123,7 +194,7 @@ def test_rotation_depends_on_the_difference_of_positions() -> None:
     query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float32).unbind(0)
 
     def score(at_query: int, at_key: int) -> Tensor:
-        angles = [rotation_angles(torch.tensor([[p]]), 8).unsqueeze(1) for p in (at_query, at_key)]
+        angles = [rotation_angles(torch.tensor([[p]]), 8).unsqueeze(2) for p in (at_query, at_key)]
         return (rotate(query, angles[0]) * rotate(key, angles[1])).sum()
 
     torch.testing.assert_close(score(5, 3), score(105, 103), rtol=1e-4, atol=1e-5)

@@ -8,80 +8,16 @@ for a forward pass, and not at all where nothing is hidden.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uer_ds.models.attention_cpu import attend_on_cpu
+from uer_ds.models.dropout import dropout as drop
 from uer_ds.models.layers import Linear
 from uer_ds.models.positions import rotate
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """Which keys each query sees.
-
-    Attributes:
-        kind: "fully_visible": keys that are not padding; "causal": keys that are not to the right (padding lies to
-            the right of all tokens, so it needs no rule of its own); "causal_with_prefix": keys of segment 1, and
-            other tokens that are not to the right.
-        segments: [B, K], segment of each key, 0 for padding.
-        documents: [B, K] or None, document number of each key; queries see their own document only.
-        query_documents: [B, Q], where queries are not the keys (a decoder that reads its encoder); None: `documents`.
-
-    A query that would see nothing (a row of padding) sees everything, as in UER-py.
-    """
-
-    kind: str
-    segments: Tensor
-    documents: Tensor | None = None
-    query_documents: Tensor | None = None
-
-    @property
-    def is_plain_causal(self) -> bool:
-        """True when the order of the positions alone decides, so kernels need no mask."""
-        return self.kind == "causal" and self.documents is None
-
-    @property
-    def mask(self) -> Tensor | None:
-        """[B, 1, Q or 1, K] bool, True where the query sees the key; None: nothing is hidden, or `is_plain_causal`."""
-        if self.is_plain_causal or (self.kind == "fully_visible" and self._nothing_hidden):
-            return None
-        return self._visible
-
-    def hide(self, bias: Tensor) -> Tensor:
-        """Additive scores `bias` [1, A, Q, K] with -inf where the query does not see the key: [1 or B, A, Q, K]."""
-        if self.kind == "fully_visible" and self._nothing_hidden:
-            return bias
-        return bias.masked_fill(~self._visible, -torch.inf)
-
-    @cached_property
-    def _nothing_hidden(self) -> bool:
-        """Looked up on the CPU only: on an accelerator the question would cost more than a needless mask."""
-        if self.segments.device.type != "cpu" or not bool((self.segments > 0).all()):
-            return False
-        if self.documents is None:
-            return True
-        queries = self.documents if self.query_documents is None else self.query_documents
-        first = self.documents[:, :1]
-        return bool((self.documents == first).all() and (queries == first).all())
-
-    @cached_property
-    def _visible(self) -> Tensor:
-        token = (self.segments > 0)[:, None, None, :]  # [B, 1, 1, K]
-        if self.kind == "fully_visible":
-            visible = token
-        else:
-            keys = torch.arange(self.segments.size(1), device=self.segments.device)
-            visible = (keys <= keys[:, None])[None, None]  # [1, 1, S, S]
-        if self.kind == "causal_with_prefix":
-            visible = (visible & token) | (self.segments == 1)[:, None, None, :]  # [B, 1, S, S]
-        if self.documents is not None:
-            queries = self.documents if self.query_documents is None else self.query_documents
-            visible = visible & (queries[:, None, :, None] == self.documents[:, None, None, :])
-        return visible | ~visible.any(-1, keepdim=True)
+from uer_ds.models.visibility import Visibility
 
 
 def attend(
@@ -93,21 +29,37 @@ def attend(
     bias: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """softmax(scale * query key^T + bias) value.
+    """softmax(scale * query key^T + bias) value, for each head.
 
     Args:
-        query: [B, A, Q, D]; key and value: [B, A, K, D].
-        visibility: who sees whom; ignored where `bias` is given.
-        bias: [1 or B, A, Q, K], added to the scaled scores; it already went through `visibility.hide`.
+        query: [B, Q, A, D]; key and value: [B, K, A, D].
+        visibility: who sees whom.
+        bias: [1, A, Q, K], added to the scaled scores; depends on the difference of places only.
         dropout: probability of dropping an attention weight.
 
-    Returns: [B, A, Q, D].
+    Returns: [B, Q, A, D].
     """
+    if query.device.type == "cpu":
+        return attend_on_cpu(query, key, value, bias, visibility.groups, scale, dropout)
+    return attend_by_mask(query, key, value, visibility, scale, bias, dropout)
+
+
+def attend_by_mask(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visibility: Visibility,
+    scale: float,
+    bias: Tensor | None,
+    dropout: float,
+) -> Tensor:
+    """`attend` by torch's kernels, on any device; the mask costs memory where documents or a bias meet."""
+    mask, causal = visibility.mask, visibility.is_plain_causal
     if bias is not None:
-        return F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout, scale=scale)
-    mask = visibility.mask
-    causal = visibility.is_plain_causal
-    return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal, scale=scale)
+        mask, causal = visibility.hide(bias).to(query.dtype), False
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    context = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal, scale=scale)
+    return context.transpose(1, 2)
 
 
 def attend_with_scores(
@@ -120,20 +72,17 @@ def attend_with_scores(
     dropout: float,
     previous_scores: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """As `attend`, for residual attention: scores of the layer before are added, and these scores [B, A, Q, K]
-    returned.
+    """As `attend`, for residual attention: adds the scores of the layer before, returns its own [B, A, Q, K] too.
 
     Costs a [B, A, Q, K] tensor for each layer; no fused kernel gives its scores away.
     """
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     scores = torch.matmul(query, key.transpose(-1, -2)) * scale  # [B, A, Q, K]
-    if bias is None:
-        scores = visibility.hide(scores)
-    else:
-        scores = scores + bias
+    scores = visibility.hide(scores if bias is None else scores + bias)
     if previous_scores is not None:
         scores = scores + previous_scores
-    weights = F.dropout(torch.softmax(scores.float(), dim=-1).to(value.dtype), dropout)
-    return torch.matmul(weights, value), scores
+    weights = drop(torch.softmax(scores.float(), dim=-1).to(value.dtype), dropout, dropout > 0)
+    return torch.matmul(weights, value).transpose(1, 2), scores
 
 
 class MultiHeadedAttention(nn.Module):
@@ -172,21 +121,21 @@ class MultiHeadedAttention(nn.Module):
         query, key, value = self._heads(queries_from, keys_from, rotation)
         dropout = self.dropout if self.training else 0.0
         context = attend(query, key, value, visibility, self.scale, bias, dropout)
-        return self.final_linear(context.transpose(1, 2).flatten(2))
+        return self.final_linear(context.flatten(2))
 
     def _heads(self, queries_from: Tensor, keys_from: Tensor, rotation: Tensor | None) -> list[Tensor]:
-        """Query [B, A, Q, D], key and value [B, A, K, D]."""
+        """Query [B, Q, A, D], key and value [B, K, A, D]."""
         inputs = (queries_from, keys_from, keys_from)
         heads = [self._split(linear(x)) for linear, x in zip(self.linear_layers, inputs, strict=True)]
         if rotation is not None:
             heads[:2] = (rotate(heads[0], rotation), rotate(heads[1], rotation))
         if self.queries_per_key > 1:
-            heads[1:] = (x.repeat_interleave(self.queries_per_key, dim=1) for x in heads[1:])
+            heads[1:] = (x.repeat_interleave(self.queries_per_key, dim=2) for x in heads[1:])
         return heads
 
     def _split(self, x: Tensor) -> Tensor:
-        """[B, S, heads * D] -> [B, heads, S, D], a view."""
-        return x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        """[B, S, heads * D] -> [B, S, heads, D], a view."""
+        return x.unflatten(-1, (-1, self.head_size))
 
 
 class ResidualAttention(MultiHeadedAttention):
@@ -205,4 +154,4 @@ class ResidualAttention(MultiHeadedAttention):
         query, key, value = self._heads(hidden, hidden, rotation)
         dropout = self.dropout if self.training else 0.0
         context, scores = attend_with_scores(query, key, value, visibility, self.scale, bias, dropout, previous_scores)
-        return self.final_linear(context.transpose(1, 2).flatten(2)), scores
+        return self.final_linear(context.flatten(2)), scores

@@ -5,10 +5,10 @@ B rows, S tokens, E width of the embedding, H width of the layers.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.models.dropout import dropout
 from uer_ds.models.embeddings import Embedding, build_embedding
 from uer_ds.models.layers import build_norm, centred
 from uer_ds.registry import ENCODERS
@@ -55,7 +55,7 @@ class DualEmbedding(nn.Module):
         norm = getattr(self, f"stream_{number}_layer_norm")
         if norm is not None:
             embedded = norm(embedded)
-        return F.dropout(embedded, self.dropout, self.training)
+        return dropout(embedded, self.dropout, self.training)
 
 
 class DualEncoder(nn.Module):

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import Table, build_norm, centred
 from uer_ds.models.positions import sinusoids
 from uer_ds.registry import EMBEDDINGS
@@ -43,7 +43,7 @@ class Embedding(nn.Module):
         assert total is not None
         if hasattr(self, "layer_norm"):
             total = self.layer_norm(total)
-        return F.dropout(total, self.dropout, self.training)
+        return dropout(total, self.dropout, self.training)
 
 
 class WordEmbedding(nn.Module):

@@ -66,7 +66,7 @@ def rotation_angles(positions: Tensor, head_size: int, theta: float = 10000.0) -
 
 
 def rotate(heads: Tensor, angles: Tensor) -> Tensor:
-    """Turn each pair (2i, 2i + 1) of `heads` [B, A, S, D] by `angles` [1 or B, 1, S, D / 2], in float32.
+    """Turn each pair (2i, 2i + 1) of `heads` [B, S, A, D] by `angles` [1 or B, S, 1, D / 2], in float32.
 
     This is Meta's order; Hugging Face pairs (i, i + D / 2).
     """

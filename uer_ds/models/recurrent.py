@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.models.documents import Layout, layouts
+from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import INIT_STD
 
 
@@ -67,7 +67,7 @@ class RecurrentEncoder(nn.Module):
         else:
             layout = layouts(segments, documents)[0]
             hidden = layout.join(self.rnn(layout.split(embedded))[0], len(embedded))
-        return F.dropout(hidden, self.dropout, self.training)
+        return dropout(hidden, self.dropout, self.training)
 
     def _both_ways(self, embedded: Tensor, layout: Layout) -> Tensor:
         """Lengths are needed where a direction begins at the ends of documents."""
@@ -123,7 +123,7 @@ class TwoWayEncoder(nn.Module):
             onward, mirrored = layouts(segments, documents)
             left = onward.join(self.rnn_forward(onward.split(embedded))[0], len(embedded))
             right = mirrored.join(self.rnn_backward(mirrored.split(embedded))[0], len(embedded))
-        halves = (F.dropout(half, self.dropout, self.training) for half in (left, right))
+        halves = (dropout(half, self.dropout, self.training) for half in (left, right))
         return torch.cat(tuple(halves), dim=-1)
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.models.attention import Visibility
 from uer_ds.models.layers import Linear
 from uer_ds.models.positions import RelativePositionBias, rotation_angles
 from uer_ds.models.transformer_layers import (
@@ -28,6 +27,7 @@ from uer_ds.models.transformer_layers import (
     layer_norm,
     residual_layer,
 )
+from uer_ds.models.visibility import Visibility
 
 Recompute = Callable[..., Any]
 """`recompute(function, *tensors)`: run `function`, forget what is inside, run it again in the backward pass."""
@@ -131,7 +131,7 @@ class TransformerEncoder(Stack):
         visibility = Visibility(self.mask, segments, documents)
         bias = None
         if self.relative_pos_emb is not None:
-            bias = visibility.hide(self.relative_pos_emb(hidden.size(1), hidden.device).to(hidden.dtype))
+            bias = self.relative_pos_emb(hidden.size(1), hidden.device)
         rotation = _rotation(hidden, positions, self.rotary_size) if self.rotary_size else None
         layers = (
             list(self.transformer) if isinstance(self.transformer, nn.ModuleList) else [self.transformer] * self.depth
@@ -180,10 +180,10 @@ class TransformerDecoder(Stack):
     ) -> Tensor:
         """[B, T, H] and the encoder's [B, S, H] -> [B, T, H]; the other arguments are [B, T] or [B, S] int64."""
         visibility = Visibility("causal", segments, documents)
-        memory_visibility = Visibility("fully_visible", memory_segments, memory_documents, documents)
+        memory_visibility = Visibility("fully_visible", memory_segments, memory_documents, segments, documents)
         bias = None
         if self.self_pos_emb is not None:
-            bias = visibility.hide(self.self_pos_emb(embedded.size(1), embedded.device).to(embedded.dtype))
+            bias = self.self_pos_emb(embedded.size(1), embedded.device)
         rotation = _rotation(embedded, positions, self.rotary_size) if self.rotary_size else None
         hidden = self.run(
             list(self.transformer_decoder),
@@ -198,10 +198,10 @@ class TransformerDecoder(Stack):
 
 
 def _rotation(hidden: Tensor, positions: Tensor | None, head_size: int) -> Tensor:
-    """Angles for `rotate`: [1 or B, 1, S, D / 2]."""
+    """Angles for `rotate`: [1 or B, S, 1, D / 2]."""
     if positions is None:
         positions = torch.arange(hidden.size(1), device=hidden.device).unsqueeze(0)
-    return rotation_angles(positions, head_size).unsqueeze(1)
+    return rotation_angles(positions, head_size).unsqueeze(2)
 
 
 def _position_bias(config: ModelConfig, bidirectional: bool) -> RelativePositionBias | None:

@@ -5,12 +5,13 @@ B rows, S source tokens, T target tokens, H width of the layers, A heads.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.models.attention import MultiHeadedAttention, ResidualAttention, Visibility
+from uer_ds.models.attention import MultiHeadedAttention, ResidualAttention
+from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import FeedForward, build_norm
+from uer_ds.models.visibility import Visibility
 
 
 class TransformerLayer(nn.Module):
@@ -38,16 +39,16 @@ class TransformerLayer(nn.Module):
         """[B, S, H] -> [B, S, H]"""
         x = self.layer_norm_1(hidden) if self.pre_norm else hidden
         attended = self.self_attn(x, x, bias, rotation, visibility=visibility)
-        return self.finish(hidden + F.dropout(attended, self.dropout, self.training))
+        return self.finish(hidden + dropout(attended, self.dropout, self.training))
 
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the first residual sum."""
         if self.pre_norm:
             inner = self.feed_forward(self.layer_norm_2(hidden))
-            return hidden + F.dropout(inner, self.dropout, self.training)
+            return hidden + dropout(inner, self.dropout, self.training)
         hidden = self.layer_norm_1(hidden)
         inner = self.feed_forward(hidden)
-        return self.layer_norm_2(hidden + F.dropout(inner, self.dropout, self.training))
+        return self.layer_norm_2(hidden + dropout(inner, self.dropout, self.training))
 
 
 class ResidualTransformerLayer(TransformerLayer):
@@ -66,7 +67,7 @@ class ResidualTransformerLayer(TransformerLayer):
         x = self.layer_norm_1(hidden) if self.pre_norm else hidden
         attended, scores = self.self_attn(x, scores, bias, rotation, visibility=visibility)
         assert scores is not None
-        return self.finish(hidden + F.dropout(attended, self.dropout, self.training)), scores
+        return self.finish(hidden + dropout(attended, self.dropout, self.training)), scores
 
 
 class TransformerDecoderLayer(nn.Module):
@@ -110,7 +111,7 @@ class TransformerDecoderLayer(nn.Module):
         return self._add(hidden, self.feed_forward(x), self.layer_norm_3)
 
     def _add(self, hidden: Tensor, branch: Tensor, norm: nn.Module) -> Tensor:
-        total = hidden + F.dropout(branch, self.dropout, self.training)
+        total = hidden + dropout(branch, self.dropout, self.training)
         return total if self.pre_norm else norm(total)
 
 

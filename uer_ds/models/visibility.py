@@ -1,0 +1,85 @@
+"""Who sees whom in attention: a description, and what the kernels make of it (once for a forward pass).
+
+B rows, Q queries, K keys (equal in self-attention, then S), A heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from uer_ds.models.masks import see_something, visible_keys
+from uer_ds.models.plan import Group, plan, whole_rows
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Which keys each query sees.
+
+    Attributes:
+        kind: "fully_visible": keys that are not padding; "causal": keys that are not to the right (padding lies to the
+            right of all tokens, so it needs no rule of its own); "causal_with_prefix": keys of segment 1, and other
+            tokens that are not to the right.
+        segments: [B, K], segment of each key, 0 for padding.
+        documents: [B, K] or None, document number of each key; queries see their own document only.
+        query_segments, query_documents: [B, Q], the same of the queries, where they are not the keys (a decoder that
+            reads its encoder); None: they are.
+
+    A query that would see nothing (a row of padding) sees everything, as in UER-py.
+    """
+
+    kind: str
+    segments: Tensor
+    documents: Tensor | None = None
+    query_segments: Tensor | None = None
+    query_documents: Tensor | None = None
+
+    @property
+    def is_plain_causal(self) -> bool:
+        """True when the order of the positions alone decides, so kernels need no mask."""
+        return self.kind == "causal" and self.documents is None
+
+    @property
+    def mask(self) -> Tensor | None:
+        """[B, 1, Q or 1, K] bool, True where the query sees the key; None: nothing is hidden, or `is_plain_causal`."""
+        if self.is_plain_causal or self.nothing_hidden:
+            return None
+        return self.visible
+
+    def hide(self, bias: Tensor) -> Tensor:
+        """Additive scores `bias` [1, A, Q, K] with -inf where the query does not see the key: [1 or B, A, Q, K]."""
+        return bias if self.nothing_hidden else bias.masked_fill(~self.visible, -torch.inf)
+
+    @cached_property
+    def nothing_hidden(self) -> bool:
+        """Looked up on the CPU only: on an accelerator the question would cost more than a needless mask."""
+        if self.kind != "fully_visible" or self.segments.device.type != "cpu":
+            return False
+        if not bool((self.segments > 0).all()):
+            return False
+        if self.documents is None:
+            return True
+        queries = self.documents if self.query_documents is None else self.query_documents
+        first = self.documents[:, :1]
+        return bool((self.documents == first).all() and (queries == first).all())
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """[B or 1, 1, Q or 1, K] bool, the whole truth."""
+        seen = visible_keys(self.kind, self.segments, self.segments.size(1))
+        if self.documents is not None:
+            queries = self.documents if self.query_documents is None else self.query_documents
+            seen = seen & (queries[:, :, None] == self.documents[:, None, :])
+        return see_something(seen).unsqueeze(1)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The plan of attention on the CPU."""
+        queries = self.segments if self.query_segments is None else self.query_segments
+        if self.documents is None or self.nothing_hidden:
+            return [whole_rows(queries.shape, self.segments.size(1), None if self.nothing_hidden else self.visible)]
+        query_documents = self.documents if self.query_documents is None else self.query_documents
+        return plan(self.kind, (queries, query_documents), (self.segments, self.documents))
