@@ -48,7 +48,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """A folder with text, vocabulary, dataset (folder `dataset`), held-out dataset and `model.json`, made by the commands."""
+    """A folder with text, vocabulary, dataset, held-out dataset and `model.json`, made by the commands."""
     folder = tmp_path_factory.mktemp("material")
     write_text(folder / "text.txt", 900, seed=1)
     write_text(folder / "held_out.txt", 60, seed=2)

@@ -1,7 +1,7 @@
 """The quickstart's closing page: what the exported model fills into held-out sentences, and a table of the run.
 
-Everything is read from the files that the run left in FOLDER; the exported model is loaded by `transformers`, as its users
-would load it.
+Everything is read from the files that the run left in FOLDER; the exported model is loaded by `transformers`, as its
+users would load it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def add_config_options(parser: argparse.ArgumentParser, cls: type, title: str) -
 
 def _argument(field: dataclasses.Field[Any], kind: OptionType) -> dict[str, Any]:
     text = field.metadata["help"].replace("%", "%%")
-    default = field.default
+    default: Any = field.default
     if kind.kind is bool:
         return {"action": "store_true", "default": argparse.SUPPRESS, "help": text}
     shown = " ".join(map(str, default)) if kind.many else default

@@ -20,6 +20,7 @@ from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.config.options import read_values
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import DataConfig, OptimConfig, PathConfig, RunConfig, TokenizerConfig, TrainConfig
+from uer_ds.data.manifest import Manifest, read_manifest
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.launch.local import become, launch_command
 from uer_ds.launch.place import find_place
@@ -84,14 +85,16 @@ def make_run_config(args: argparse.Namespace) -> RunConfig:
     model_path = find_json("models", paths.config_path or DEFAULT_MODEL, "--config_path")
     engine_path = find_json("ds_configs", paths.ds_config or DEFAULT_ENGINE, "--ds_config")
     from_json = split_json(read_json_object(model_path), str(model_path))
-    parts: dict[str, Any] = {
-        name: cls(**{**from_json[name], **given_values(args, cls)}) for name, cls in SECTIONS.items() if name != "paths"
-    }
+    values = {name: {**from_json[name], **given_values(args, cls)} for name, cls in SECTIONS.items()}
     model_values = {**from_json["model"], **given_values(args, ModelConfig)}
-    data, model = complete(parts["data"], model_values, given_values(args, TokenizerConfig))
+    data, model_values = complete(values["data"], model_values, given_values(args, TokenizerConfig))
+    try:
+        model = ModelConfig(**model_values)
+    except UserError as error:
+        raise UserError(f"{model_path} with the options given: {error}") from None
     paths = dataclasses.replace(paths, config_path=str(model_path), ds_config=str(engine_path))
-    engine = read_json_object(engine_path)
-    return RunConfig(model, data, parts["optim"], parts["train"], paths, engine)
+    optim, train = OptimConfig(**values["optim"]), TrainConfig(**values["train"])
+    return RunConfig(model, data, optim, train, paths, read_json_object(engine_path))
 
 
 def split_json(values: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -106,37 +109,42 @@ def split_json(values: Mapping[str, Any], where: str) -> dict[str, dict[str, Any
     return {section: read_values(cls, result[section], where) for section, cls in classes.items()}
 
 
-def complete(data: DataConfig, model: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[DataConfig, ModelConfig]:
-    """Fill in what the dataset knows: vocabulary sizes, row lengths, the objective; refuse what contradicts it."""
-    from uer_ds.data.dataset import open_dataset
+def complete(
+    data: dict[str, Any], model: dict[str, Any], tokenizer: dict[str, Any]
+) -> tuple[DataConfig, dict[str, Any]]:
+    """Fill in what the datasets know: vocabulary sizes, defaults of sampling; refuse what contradicts them.
 
-    manifests = [open_dataset(path).manifest for path in data.dataset_path]
-    if data.eval_dataset_path:
-        manifests.append(open_dataset(data.eval_dataset_path).manifest)
+    All three are values that were given, in JSON or on the command line. The model's own `data_processor` goes before
+    the dataset's.
+    """
+    names, manifests = open_manifests(DataConfig(**data))
     first = manifests[0]
-    names = [*data.dataset_path, data.eval_dataset_path]
-    for name, manifest in zip(names[1:], manifests[1:], strict=False):
-        if manifest.tokenizer.fingerprint != first.tokenizer.fingerprint:
-            raise UserError(f"{name} was made with another vocabulary than {names[0]}; make both with the same one.")
     if "vocab_path" in tokenizer or "spm_model_path" in tokenizer:
-        compare_tokenizer(tokenizer, first.tokenizer.fingerprint, data.dataset_path[0])
+        compare_tokenizer(tokenizer, first.tokenizer.fingerprint, names[0])
     for key, size in (("vocab_size", first.tokenizer.vocab_size), ("tgt_vocab_size", _target_size(first))):
         if size is not None and model.setdefault(key, size) != size:
             raise UserError(
                 f"{key} is {model[key]} in the model JSON, but {names[0]} has {size} tokens; make them equal."
             )
-    made_for = first.sampling
-    data = dataclasses.replace(
-        data,
-        data_processor=data.data_processor or model.get("data_processor") or made_for.get("data_processor") or "bert",
-        seq_length=data.seq_length or made_for.get("seq_length") or 128,
-        tgt_seq_length=data.tgt_seq_length or made_for.get("tgt_seq_length") or 128,
-    )
-    model["data_processor"] = data.data_processor
-    return data, ModelConfig(**model)
+    fields = {field.name for field in dataclasses.fields(DataConfig)}
+    made_for = {name: value for name, value in first.sampling.items() if name in fields}
+    processor = data.get("data_processor") or model.get("data_processor") or made_for.get("data_processor") or "bert"
+    usual = {"seq_length": 128, "tgt_seq_length": 128}
+    complete_data = DataConfig(**{**usual, **made_for, **data, "data_processor": processor})
+    return complete_data, {**model, "data_processor": processor}
 
 
-def _target_size(manifest: Any) -> int | None:
+def open_manifests(data: DataConfig) -> tuple[list[str], list[Manifest]]:
+    """Paths and manifests of the training datasets and the held-out one; all must share a vocabulary."""
+    names = [*data.dataset_path, *([data.eval_dataset_path] if data.eval_dataset_path else [])]
+    manifests = [read_manifest(name) for name in names]
+    for name, manifest in zip(names[1:], manifests[1:], strict=True):
+        if manifest.tokenizer.fingerprint != manifests[0].tokenizer.fingerprint:
+            raise UserError(f"{name} was made with another vocabulary than {names[0]}; make both with the same one.")
+    return names, manifests
+
+
+def _target_size(manifest: Manifest) -> int | None:
     return manifest.target_tokenizer.vocab_size if manifest.target_tokenizer else None
 
 

@@ -29,9 +29,9 @@ class Engine:
     """A model, its optimizer and DeepSpeed's ZeRO around them."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], where: str):
-        """`config` is a complete DeepSpeed JSON (see `ds_config.engine_config`), made from the file `where`. Collective.
+        """`config` is a complete DeepSpeed JSON (see `ds_config.engine_config`), made from the file `where`.
 
-        Raises UserError when DeepSpeed refuses it.
+        Collective. Raises UserError when DeepSpeed refuses it.
         """
         self.device = device()
         self.stage = zero_stage(config)
@@ -105,4 +105,3 @@ class Engine:
     def close(self) -> None:
         """Release hooks and buffers."""
         self._engine.destroy()
-
