@@ -96,6 +96,12 @@ def test_json_lines(tmp_path: Path) -> None:
     assert (totals["empty_documents"], totals["malformed_lines"]) == (1, 3)
 
 
+def test_one_long_json_list_is_explained(tmp_path: Path) -> None:
+    text = json.dumps(RECORDS, ensure_ascii=False, indent=1)
+    with pytest.raises(UserError, match=r"line 1: no JSON .*`jq -c '\.\[\]' FILE` makes one object a line"):
+        build(tmp_path, text, "corpus.json")
+
+
 @pytest.mark.parametrize("rule", ["split", "blank_line"])
 def test_records_are_split_into_sentences(tmp_path: Path, rule: str) -> None:
     dataset = build(tmp_path, lines(RECORDS), "corpus.jsonl", rule=rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,35 @@ def test_shards_of_another_dataset(tmp_path: Path, capsys: pytest.CaptureFixture
     for ending in ("bin", "idx"):
         shutil.copy(other / f"shard-00000-of-00001.{ending}", folder / f"shard-00000-of-00003.{ending}")
     assert "the files belong to another dataset" in refused(capsys, "info", folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:100], "is no JSON"),
+        (lambda text: "[]", "holds a list"),
+        (lambda text: text.replace('"format_version": 1', '"format_version": 9'), "is not of format"),
+        (lambda text: text.replace('"layout"', '"lay_out"'), "is damaged"),
+    ],
+)
+def test_damaged_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[str], str], message: str
+) -> None:
+    manifest = labelled(tmp_path) / "manifest.json"
+    manifest.write_text(change(manifest.read_text()))
+    assert f"{manifest} {message}" in refused(capsys, "info", manifest.parent)
+
+
+def test_what_is_no_dataset_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "manifest.json is missing" in refused(capsys, "info", tmp_path)
+    (tmp_path / "dataset.pt").touch()
+    assert "dataset.pt is a file" in refused(capsys, "info", tmp_path / "dataset.pt")
+
+
+def test_changed_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = labelled(tmp_path)
+    (folder / "tokenizer" / "vocab.txt").write_text("[UNK]\n")
+    assert "restore them" in refused(capsys, "verify", folder)
 
 
 def test_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

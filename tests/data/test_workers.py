@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = "".join(f"第{i}行有{'很多' * (i % 5)}字\n" for i in range(200))
 
 
+@pytest.fixture(autouse=True)
+def _workers_for_little_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uer_ds.data.shards.WORKER_BYTES", 1)
+
+
 def vocabulary(folder: Path) -> str:
     write_vocabulary([*RESERVED, *"第行有很多字0123456789"], folder / "vocab.txt")
     return str(folder / "vocab.txt")
@@ -40,8 +45,16 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_processes_give_the_same_bytes(tmp_path: Path) -> None:
+    class Counter(Silent):
+        children = 0
+
+        def advance(self, count: int) -> None:
+            self.children = max(self.children, len(multiprocessing.active_children()))
+
+    counter = Counter()
     build_dataset(spec(tmp_path, TEXT, "one", shards=4))
-    build_dataset(spec(tmp_path, TEXT, "two", shards=4, processes=2))
+    build_dataset(spec(tmp_path, TEXT, "two", shards=4, processes=2), counter)
+    assert counter.children == 2
     assert len(files(tmp_path / "one")) == 8
     assert files(tmp_path / "one") == files(tmp_path / "two")
 

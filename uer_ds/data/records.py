@@ -20,6 +20,10 @@ PARQUET_ROWS = 4096
 """Records in memory at a time; at the usual few kB a record as much as one block of text."""
 
 
+OPENS_A_LIST = "[ \t"
+LIST_HINT = "; of a file that is one long list, `jq -c '.[]' FILE` makes one object a line"
+
+
 @dataclass
 class RowBatch:
     """Rows of one block. `malformed`: (byte offset in the file, for Parquet row number; reason)."""
@@ -83,9 +87,9 @@ def _json_parser(rule: str) -> Callable[[str], Row]:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise Malformed(f"no JSON ({error})") from None
+            raise Malformed(f"no JSON ({error}){LIST_HINT if line[0] in OPENS_A_LIST else ''}") from None
         if not isinstance(record, dict):
-            raise Malformed(f"a JSON {type(record).__name__}, expected an object")
+            raise Malformed(f"no JSON object{LIST_HINT}")
         return parse_record(record)
 
     return parse

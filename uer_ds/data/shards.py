@@ -29,6 +29,9 @@ from uer_ds.data.workers import SavedTokenizers, WorkerDied, write_in_workers
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.base import Tokenizer
 
+WORKER_BYTES = 8 << 20
+"""The least text that is worth starting a worker for: it takes a second or two to get ready."""
+
 __all__ = ["RULES", "BuildSpec", "Progress", "Silent", "build_dataset", "save_tokenizer"]
 
 
@@ -137,7 +140,8 @@ class _Build:
         return [(number, record) for number, record in records.items() if record is not None]
 
     def _write(self, tasks: list[ShardTask], saved: SavedTokenizers) -> list[ShardRecord]:
-        processes = min(self.spec.processes, len(tasks))
+        useful = sum(task.bytes for task in tasks) // WORKER_BYTES
+        processes = min(self.spec.processes, len(tasks), useful)
         if processes > 1:
             return write_in_workers(tasks, saved, processes, self._advance)
         return [write_shard(task, self.spec.tokenizers, self._advance) for task in tasks]
