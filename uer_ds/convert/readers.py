@@ -172,16 +172,15 @@ class TorchFile:
         return result
 
     def read(self, name: str) -> torch.Tensor:
-        """A copy of one tensor."""
-        return self.copy(self._state_dict()[name])
+        """One tensor."""
+        return self.lend(self._state_dict()[name]).contiguous()
 
-    def copy(self, view: torch.Tensor) -> torch.Tensor:
-        """A copy of a part of the file; now and then the mapping is given up, and with it the pages read so far."""
-        tensor = view.clone(memory_format=torch.contiguous_format)
-        self._bytes_read += tensor.nbytes
+    def lend(self, view: torch.Tensor) -> torch.Tensor:
+        """A part of the file, not copied. Now and then the mapping is renewed, so that pages read before are freed."""
+        self._bytes_read += view.nbytes
         if self._mapped and self._bytes_read > RENEW_AFTER_BYTES:
             self._contents, self._bytes_read = None, 0
-        return tensor
+        return view
 
     def _state_dict(self) -> dict[str, torch.Tensor]:
         if self._contents is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from uer_ds.convert.lazy import LazyTensor, TensorMap
+from uer_ds.convert.lazy import LazyTensor, TensorMap, raw_bytes
 from uer_ds.convert.readers import SAFETENSORS_DTYPES
 
 SHARD_BYTES = 5 * 10**9
@@ -39,12 +39,6 @@ STORAGE_TYPES = {
 }
 
 
-def tensor_bytes(tensor: LazyTensor) -> memoryview:
-    """The values of a tensor as they stand in a file (little-endian)."""
-    values = tensor.read().contiguous().flatten()
-    return values.view(torch.uint8).numpy().data if values.numel() else memoryview(b"")
-
-
 def write_safetensors_file(path: Path, tensors: TensorMap) -> None:
     """One safetensors file; tied tensors are written under each name."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -62,7 +56,7 @@ def write_safetensors_file(path: Path, tensors: TensorMap) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
         for tensor in tensors.values():
-            file.write(tensor_bytes(tensor))
+            file.write(raw_bytes(tensor))
 
 
 def write_safetensors(folder: Path, tensors: TensorMap, shard_bytes: int = SHARD_BYTES) -> list[str]:
@@ -136,7 +130,7 @@ def write_torch(path: Path, tensors: TensorMap) -> None:
         _write_record(archive, "data.pkl", memoryview(buffer.getvalue()))
         _write_record(archive, "byteorder", memoryview(sys.byteorder.encode()))
         for storage in storages.values():
-            _write_record(archive, f"data/{storage.key}", tensor_bytes(storage.tensor))
+            _write_record(archive, f"data/{storage.key}", raw_bytes(storage.tensor))
         _write_record(archive, "version", memoryview(b"3\n"))
 
 

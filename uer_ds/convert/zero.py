@@ -73,9 +73,9 @@ class FlatGroup:
     size: int
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """A copy of a part of it."""
+        """A part of it."""
         vector = self.file.contents()["optimizer_state_dict"][self.key][self.number]
-        return self.file.copy(vector[start:stop])
+        return self.file.lend(vector[start:stop])
 
 
 def deepspeed_folder(path: Path) -> Path | None:
@@ -176,7 +176,7 @@ def _frozen(states: list[ZeroFile]) -> dict[str, LazyTensor]:
     shapes: Mapping[str, Any] = states[0].contents().get("frozen_param_shapes") or {}
 
     def read(name: str) -> torch.Tensor:
-        parts = [state.copy(state.contents()["frozen_param_fragments"][name].flatten()) for state in states]
+        parts = [state.lend(state.contents()["frozen_param_fragments"][name].flatten()) for state in states]
         return torch.cat(parts)[: torch.Size(shapes[name]).numel()].view(shapes[name]).float()
 
     return {
