@@ -29,7 +29,7 @@ from uer_ds.data.workers import SavedTokenizers, WorkerDied, write_in_workers
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.base import Tokenizer
 
-WORKER_BYTES = 8 << 20
+WORKER_BYTES = 16 << 20
 """The least text that is worth starting a worker for: it takes a second or two to get ready."""
 
 __all__ = ["RULES", "BuildSpec", "Progress", "Silent", "build_dataset", "save_tokenizer"]
