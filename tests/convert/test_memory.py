@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN, LAYERS, VOCABULARY = 1024, 8, 2000
 MODEL_MB = 350
-ALLOWED_MB = 190  # the largest tensor has 16 MB; the rest is code that torch loads when it is first used
+ALLOWED_MB = 230  # the largest tensor has 16 MB; the rest is code that torch loads when it is first used
 
 CONVERT = """
 import sys

@@ -37,7 +37,7 @@ SAFETENSORS_DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
-RENEW_AFTER_BYTES = 64 << 20
+RENEW_AFTER_BYTES = 32 << 20
 WRAPPERS = ("module", "model", "state_dict", "model_state_dict")
 
 
