@@ -1,8 +1,8 @@
 """The matrix onto the vocabulary, and its loss without the [N, V] matrix of logits.
 
-N predicted positions, H width, V vocabulary. Logits exist for a few hundred positions at a time; their gradient is
-formed on the spot, in the forward pass, so nothing is computed twice. Cost: a second matrix of V x H until the
-backward pass.
+N predicted positions, H width, V vocabulary. Logits exist for some hundred positions at a time (a chunk) and become
+their own gradient in place, in the forward pass, so nothing is computed twice. Cost: a second matrix of V x H until
+the backward pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from torch import Tensor
 from uer_ds.models.layers import Linear
 
 CHUNK_ELEMENTS = 2**24
-"""Logits that exist at a time: 64 MiB in float32."""
+"""Logits that exist at a time: 32 MiB in bfloat16."""
+
+STRIP_ELEMENTS = 2**20
+"""Logits that are in float32 at a time: 4 MiB, which the cache of a CPU holds."""
 
 
 class VocabularyLinear(Linear):
@@ -47,21 +50,22 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        needed = any(ctx.needs_input_grad)
-        loss = torch.zeros((), device=hidden.device)
-        correct = torch.zeros((), device=hidden.device)
-        gradients = _Gradients(hidden, weight, bias) if needed else None
+        sums = torch.zeros(2, device=hidden.device)  # loss, right predictions
+        gradients = _Gradients(hidden, weight, bias) if any(ctx.needs_input_grad) else None
         rows = max(1, CHUNK_ELEMENTS // weight.size(0))
         for start in range(0, len(hidden), rows):
-            piece = hidden[start : start + rows]
-            gold = labels[start : start + rows, None]  # [n, 1]
-            logits = F.linear(piece, weight, bias).float()  # [n, V]
-            log_sums = logits.logsumexp(-1, keepdim=True)  # [n, 1]
-            loss += _smoothed_sum(logits, log_sums, gold, smoothing)
-            correct += (logits.argmax(-1, keepdim=True) == gold).sum()
+            logits = F.linear(hidden[start : start + rows], weight, bias)  # [n, V]
+            strip = len(logits) if logits.is_cuda else max(1, STRIP_ELEMENTS // weight.size(0))
+            for strip_logits, gold in zip(logits.split(strip), labels[start : start + rows].split(strip), strict=True):
+                found, gradient = _loss_and_gradient(strip_logits.float(), gold.unsqueeze(1), smoothing)
+                sums += found
+                if gradients is not None:
+                    gradients.add_strip(gradient)
+                    strip_logits.copy_(gradient)
             if gradients is not None:
-                gradients.add(start, _logit_gradient(logits, log_sums, gold, smoothing))
+                gradients.add_chunk(start, logits)
         ctx.gradients = gradients
+        loss, correct = sums.unbind()
         ctx.mark_non_differentiable(correct)
         return loss, correct
 
@@ -72,49 +76,46 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return (*gradients.scaled(loss_grad), None, None)
 
 
-def _smoothed_sum(logits: Tensor, log_sums: Tensor, gold: Tensor, smoothing: float) -> Tensor:
-    spread = smoothing / (logits.size(1) - 1)
+def _loss_and_gradient(logits: Tensor, gold: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """[loss, right predictions] and d loss / d logits [n, V] of float32 `logits` [n, V]; `gold` is [n, 1]."""
+    size = logits.size(1)
+    spread = smoothing / (size - 1)
+    gradient = torch.softmax(logits, dim=-1)
+    highest, best = gradient.max(dim=-1, keepdim=True)
+    log_sums = logits.gather(1, best) - highest.log()  # the highest is at least 1 / V, so its logarithm is exact enough
     loss = (1 - smoothing - spread) * (log_sums - logits.gather(1, gold)).sum()
     if smoothing:
-        loss = loss + spread * (logits.size(1) * log_sums.sum() - logits.sum())
-    return loss
-
-
-def _logit_gradient(logits: Tensor, log_sums: Tensor, gold: Tensor, smoothing: float) -> Tensor:
-    """d loss / d logits [n, V], written over `logits`."""
-    spread = smoothing / (logits.size(1) - 1)
-    gradient = logits.sub_(log_sums).exp_()
-    if smoothing:
+        loss = loss + spread * (size * log_sums.sum() - logits.sum())
         gradient.sub_(spread)
-    return gradient.scatter_add_(1, gold, gradient.new_full(gold.shape, -(1 - smoothing - spread)))
+    gradient.scatter_add_(1, gold, gradient.new_full(gold.shape, -(1 - smoothing - spread)))
+    return torch.stack((loss, (best == gold).sum())), gradient
 
 
 class _Gradients:
-    """Gradients of hidden, weight and bias, collected over the chunks (weight and bias in float32)."""
+    """Gradients of hidden, weight and bias, collected over the chunks; in float32 where there are several."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None):
-        self.source, self.matrix = hidden, weight
+        self.source, self.matrix, self.offset = hidden, weight, bias
         self.hidden = torch.empty_like(hidden)
-        self.weight = torch.zeros_like(weight, dtype=torch.float32)
+        self.weight: Tensor | None = None
         self.bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        self.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
 
-    def add(self, start: int, gradient: Tensor) -> None:
-        """One chunk: `gradient` [n, V] of the rows from `start` on."""
-        rows = slice(start, start + len(gradient))
+    def add_strip(self, gradient: Tensor) -> None:
+        """Some rows of d loss / d logits in float32."""
         if self.bias is not None:
             self.bias += gradient.sum(0)
-        gradient = gradient.to(self.matrix.dtype)
+
+    def add_chunk(self, start: int, gradient: Tensor) -> None:
+        """d loss / d logits [n, V] of the rows from `start` on, in the type of the matrix."""
+        rows = slice(start, start + len(gradient))
         self.hidden[rows] = gradient @ self.matrix
-        if self.weight.dtype == gradient.dtype:
-            self.weight.addmm_(gradient.T, self.source[rows])
-        else:
-            self.weight += gradient.T @ self.source[rows]
+        weight = gradient.T @ self.source[rows]
+        self.weight = weight if self.weight is None else self.weight.float().add_(weight)
 
     def scaled(self, factor: Tensor) -> tuple[Tensor | None, ...]:
         """All three times the scalar `factor`, in the types of what they belong to."""
-        found = (self.hidden, self.weight, self.bias)
+        weight = torch.zeros_like(self.matrix) if self.weight is None else self.weight
+        pairs = ((self.hidden, self.source), (weight, self.matrix), (self.bias, self.offset))
         return tuple(
-            None if grad is None else grad.mul_(factor).to(dtype)
-            for grad, dtype in zip(found, self.dtypes, strict=True)
+            None if found is None or like is None else found.mul_(factor).to(like.dtype) for found, like in pairs
         )
