@@ -7,13 +7,14 @@ layouts of names (ours and Hugging Face's) by the name of the word table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import read_json_object
 from uer_ds.convert.lazy import LazyTensor
 from uer_ds.convert.readers import file_kind, read_weights
+from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
 from uer_ds.convert.zero import deepspeed_folder, read_zero
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import present_names
@@ -57,15 +58,19 @@ class Checkpoint:
 
 def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> Checkpoint:
     """Find out what `path` is and open it; `config_path` is a model JSON for files that have none beside them."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; expected a checkpoint.")
-    checkpoint = _open_folder(path) if path.is_dir() else _open_file(path)
+    checkpoint = _open(Path(path))
     if config_path is None:
         return checkpoint
-    return Checkpoint(
-        path, checkpoint.format, checkpoint.tensors, read_json_object(config_path), Path(config_path), checkpoint.state
-    )
+    return replace(checkpoint, config=read_json_object(config_path), config_path=Path(config_path))
+
+
+def _open(path: Path) -> Checkpoint:
+    prefix = tensorflow_prefix(path)
+    if prefix is not None:
+        return Checkpoint(path, "TensorFlow checkpoint", *read_tensorflow(prefix))
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; expected a checkpoint.")
+    return _open_folder(path) if path.is_dir() else _open_file(path)
 
 
 def _open_file(path: Path) -> Checkpoint:
