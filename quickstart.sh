@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
 setup_environment demo,hf
+command -v nvidia-smi >/dev/null || export DS_ACCELERATOR=cpu # else deepspeed looks for a GPU and says so each time
 
 out="${1:-quickstart_output}"
 processes=2
@@ -49,7 +50,8 @@ if [ ! -e "$out/run/checkpoint-$steps" ]; then
         kill -0 "$launcher" 2>/dev/null || break
         sleep 0.5
     done
-    kill -TERM "$(cat "$out/run/.lock")" && { wait "$launcher" || true; } # .lock holds the process of rank 0
+    read -r first_process _ <"$out/run/.lock" # rank 0; it tells the others
+    kill -TERM "$first_process" && { wait "$launcher" || true; }
     step "4/6 the same command again resumes"
     pretrain
 fi

@@ -9,6 +9,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
 setup_environment dev
 
+# The interchange tests read and write with megatron-core's own code, which is no dependency of ours.
+[ -d build/megatron ] || pip install --quiet --no-deps --target build/megatron "$(grep '^megatron-core==' constraints.txt)" ||
+    echo "test.sh: megatron-core could not be installed; its interchange tests will be skipped" >&2
+
 marks="not long"
 if [ "${1:-}" = "--long" ]; then
     marks=""

@@ -165,11 +165,11 @@ def test_a_folder_that_another_run_holds(material: Path, output: Path, capsys: p
 
     output.mkdir()
     with (output / ".lock").open("w") as lock:
-        lock.write("4711")
+        lock.write("4711 host")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         said = mistake(capsys, "pretrain", *pretrain_options(material, output))
-    assert "another run (process 4711)" in said
+    assert "is being written by another run (process 4711 host)" in said
 
 
 def test_debug_shows_the_traceback(material: Path, output: Path, run: Run) -> None:

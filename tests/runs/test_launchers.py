@@ -123,7 +123,7 @@ def test_a_terminated_run_saves_and_is_resumed_by_the_same_command(material: Pat
     deadline = time.monotonic() + 120
     while not (output / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(int((output / ".lock").read_text()), signal.SIGTERM)
+    os.kill(int((output / ".lock").read_text().split()[0]), signal.SIGTERM)
     said, _ = first.communicate(timeout=120)
     assert first.returncode == 75, said
     assert "stopped by SIGTERM" in said

@@ -150,7 +150,7 @@ def _objective(given: Arguments) -> None:
 def say_modern_form(command: str, given: Sequence[str], modern: Sequence[str]) -> str | None:
     """One line with today's form when it differs from what was given, else None."""
     before, after = split_arguments(given), split_arguments(modern)
-    names = [name for name, values in after.options if before.get(name) != values]
+    names = [name for name in dict(after.options) if before.get(name) != after.get(name)]
     if not names:
         return None
     words = " ".join(f"--{name} {' '.join(after.get(name) or [])}" for name in names)

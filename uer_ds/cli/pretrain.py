@@ -34,7 +34,7 @@ def rewrite_arguments(arguments: list[str]) -> list[str]:
     """Accept the model zoo page's older spellings."""
     modern = modernise_pretrain(arguments)
     line = say_modern_form("pretrain", arguments, modern)
-    if line and os.environ.get("RANK", "0") == "0":
+    if line and find_place(os.environ).is_first:
         print(line, file=sys.stderr)
     return modern
 

@@ -1,6 +1,7 @@
-"""`FolderLock`: one build at a time in a folder.
+"""`FolderLock`: one writer at a time in a folder, be it a build of a dataset or a training run.
 
-The system drops the lock with its process, so that a crash leaves no dead lock.
+The system drops the lock with its process, so that a crash leaves no dead lock. The file holds the process number and
+the host, which also tells whom to send a signal.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from typing import Any
 
 from uer_ds.errors import UserError
 
-LOCK_NAME = "build.lock"
+LOCK_NAME = ".lock"
 
 
 class FolderLock:
-    """Held inside `with`; raises `UserError` when another process holds it. The file goes away with the lock."""
+    """Held inside `with`; the file goes away with the lock.
 
-    def __init__(self, folder: Path):
-        self.path = folder / LOCK_NAME
+    Raises UserError, naming the `option` that chose the folder, when another process holds it or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, option: str):
+        self.path, self.option = folder / LOCK_NAME, option
 
     def __enter__(self) -> FolderLock:
         while True:
-            self._file = open(self.path, "a+")
+            self._file = self._open()
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -32,20 +36,29 @@ class FolderLock:
                 owner = self._file.read().strip() or "unknown"
                 self._file.close()
                 raise UserError(
-                    f"{self.path.parent} is being written by another run ({owner}); wait for it or choose another"
-                    " --dataset_path."
+                    f"{self.option} {self.path.parent} is being written by another run (process {owner}); "
+                    "wait for it, stop it, or choose another folder."
                 ) from None
             if self._still_there():
                 break
             self._file.close()  # its owner removed it between our open and our lock
         self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._file.write(f"{os.getpid()} {socket.gethostname()}\n")
         self._file.flush()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.path.unlink(missing_ok=True)
         self._file.close()
+
+    def _open(self) -> Any:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self.path.open("a+")
+        except OSError as error:
+            raise UserError(
+                f"{self.option} {self.path.parent} cannot be written ({error.strerror}); choose a folder that can."
+            ) from error
 
     def _still_there(self) -> bool:
         try:

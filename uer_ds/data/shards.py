@@ -77,7 +77,7 @@ class _Build:
         if not self.output.exists():
             held.callback(build_folder.remove_if_empty, self.output)
         self.output.mkdir(parents=True, exist_ok=True)
-        held.enter_context(FolderLock(self.output))
+        held.enter_context(FolderLock(self.output, "--dataset_path"))
         identity = Identity(
             sources=tuple(SourceRecord(source.path, source.bytes, sample_checksum(source)) for source in sources),
             fingerprints=tuple(tokenizer.fingerprint for tokenizer in self.spec.tokenizers),

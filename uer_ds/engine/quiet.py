@@ -1,8 +1,9 @@
-"""Keeps two of DeepSpeed's habitual lines off the terminal; import this before deepspeed. Its other warnings stay."""
+"""Keeps DeepSpeed's habitual lines off the terminal; import this before deepspeed. Its other warnings stay."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 
 EXPECTED = (
     "Setting accelerator to CPU",  # a laptop is a supported place
@@ -15,3 +16,4 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("DeepSpeed").addFilter(_is_news)
+warnings.filterwarnings("ignore", r"`torch\.distributed\..*` is deprecated", FutureWarning)  # DeepSpeed's calls

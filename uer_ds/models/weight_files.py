@@ -141,6 +141,13 @@ def _write_safetensors(model_state: Mapping[str, Tensor], path: Path) -> None:
         seen.add(storage.data_ptr())
         tensors[name] = tensor if whole_storage else tensor.clone()
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o666 & ~_umask())  # safetensors writes for the owner only
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _compact(model_state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,7 @@ from uer_ds.config.run import RunConfig
 from uer_ds.data.blend import Blend
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.loader import Loader, Objective
+from uer_ds.data.lock import FolderLock
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
 from uer_ds.engine.distributed import Group
@@ -32,7 +33,6 @@ from uer_ds.tokenizers import Tokenizer
 from uer_ds.train import reports
 from uer_ds.train.checkpoint import State, find_checkpoints, read_state, save_checkpoint
 from uer_ds.train.evaluate import evaluate
-from uer_ds.train.lock import FolderLock
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
 from uer_ds.train.optim import build_optimizer
@@ -52,20 +52,17 @@ def _output_folder(run: RunConfig, group: Group) -> Iterator[Path]:
     """The run's folder, locked by rank 0; every rank fails when it cannot be had."""
     assert run.paths.output_model_path is not None
     output = Path(run.paths.output_model_path)
-    lock, mistake = None, None
-    if group.place.is_first:
-        try:
-            lock = FolderLock(output)
-        except UserError as error:
-            mistake = str(error)
-    mistake = group.broadcast(mistake)
-    if mistake:
-        raise UserError(mistake)
-    try:
+    with ExitStack() as held:
+        mistake = None
+        if group.place.is_first:
+            try:
+                held.enter_context(FolderLock(output, "--output_model_path"))
+            except UserError as error:
+                mistake = str(error)
+        mistake = group.broadcast(mistake)
+        if mistake:
+            raise UserError(mistake)
         yield output
-    finally:
-        if lock:
-            lock.release()
 
 
 class Trainer:
