@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.errors import UserError
 from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import Table, build_norm, centred
 from uer_ds.models.positions import sinusoids
@@ -29,7 +30,8 @@ class Embedding(nn.Module):
         super().__init__()
         if norm is not None:
             self.layer_norm = norm
-        self.part_names = tuple(parts)
+        # parts with weights first: their type is that of the sum
+        self.part_names = sorted(parts, key=lambda name: next(parts[name].parameters(), None) is None)
         for name, part in parts.items():
             self.add_module(name, part)
         self.dropout = dropout
@@ -39,7 +41,7 @@ class Embedding(nn.Module):
         total: Tensor | None = None
         for name in self.part_names:
             part = self.get_submodule(name)(ids, segments, positions)  # [B or 1, S, E]
-            total = part if total is None else total + part
+            total = part if total is None else total + part.to(total.dtype)
         assert total is not None
         if hasattr(self, "layer_norm"):
             total = self.layer_norm(total)
@@ -81,8 +83,13 @@ class PositionEmbedding(nn.Module):
         return cls(config.max_seq_length, config.emb_size)
 
     def forward(self, ids: Tensor, segments: Tensor, positions: Tensor | None) -> Tensor:
-        """-> [1 or B, S, E]"""
+        """-> [1 or B, S, E]; without `positions`, rows longer than the table are a UserError."""
         if positions is None:
+            if ids.size(1) > self.embedding.num_embeddings:
+                raise UserError(
+                    f"rows of {ids.size(1)} tokens are longer than the position table (max_seq_length "
+                    f"{self.embedding.num_embeddings}); shorten the rows or use a model with a longer table."
+                )
             positions = torch.arange(ids.size(1), device=ids.device).unsqueeze(0)
         return self.embedding(positions)
 

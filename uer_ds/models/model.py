@@ -17,6 +17,7 @@ from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
 from uer_ds.models.dual import DualEmbedding
 from uer_ds.models.embeddings import build_embedding
+from uer_ds.models.transformer import Stack
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
 
 
@@ -55,6 +56,12 @@ class Model(nn.Module):
                 terms[f"loss_{label_name}"] = (loss, count)
                 terms[f"accuracy_{label_name}"] = (correct, count)
         return terms
+
+    def recompute_activations(self, layers: int) -> None:
+        """Keep activations only between pieces of `layers` transformer layers in training; 0: keep all."""
+        for module in self.modules():
+            if isinstance(module, Stack):
+                module.recompute_layers = layers
 
     def logits(self, batch: Batch) -> dict[str, Tensor]:
         """Scores before the softmax, by name of the target, at all positions.

@@ -1,19 +1,18 @@
 """The transformer's stacks: encoder and decoder.
 
 B rows, S source tokens, T target tokens, H width of the layers, E width of the embedding, A heads.
-A stack makes position bias, rotation and visibility once and hands them to its layers. `recompute` of a stack may
-be set to a checkpointing function; then activations are kept between pieces of `recompute_layers` layers only.
+A stack makes position bias, rotation and visibility once and hands them to its layers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.models.layers import Linear
@@ -29,16 +28,16 @@ from uer_ds.models.transformer_layers import (
 )
 from uer_ds.models.visibility import Visibility
 
-Recompute = Callable[..., Any]
-"""`recompute(function, *tensors)`: run `function`, forget what is inside, run it again in the backward pass."""
-
 
 class Stack(nn.Module):
-    """`depth` layers run one after another, `recompute_layers` at a time when activations are recomputed."""
+    """`depth` layers run one after another.
+
+    `recompute_layers` above 0: activations are kept between pieces of so many layers only, and computed again in the
+    backward pass. That costs a third more time and saves most of the memory; dropout draws the same both times.
+    """
 
     depth: int
-    recompute: Recompute | None = None
-    recompute_layers: int = 1
+    recompute_layers: int = 0
 
     def run(
         self,
@@ -47,29 +46,29 @@ class Stack(nn.Module):
         *rest: Tensor | None,
         **visibility: Visibility,
     ) -> Tensor:
-        """Feed `state` (what a layer changes, first the hidden vectors) through `layers`; returns the last hidden
-        vectors.
+        """Feed `state` (what a layer changes, hidden vectors first) through `layers`; returns the last hidden vectors.
 
         `rest` are further tensors that every layer reads.
         """
-
-        width = len(state)
-        recompute = self.recompute if self.training else None
+        recompute = self.recompute_layers > 0 and self.training
         step = self.recompute_layers if recompute else len(layers)
-
-        def piece(start: int, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-            state, rest = tensors[:width], tensors[width:]
-            for layer in layers[start : start + step]:
-                result = layer(*state, *rest, **visibility)
-                state = result if isinstance(result, tuple) else (result,)
-            return state
-
         for start in range(0, len(layers), step):
-            run_piece = partial(piece, start)
-            state = recompute(run_piece, *state, *rest) if recompute else run_piece(*state, *rest)
+            piece = partial(_run_piece, layers[start : start + step], visibility, len(state))
+            state = checkpoint(piece, *state, *rest, use_reentrant=False) if recompute else piece(*state, *rest)
         hidden = state[0]
         assert hidden is not None
         return hidden
+
+
+def _run_piece(
+    layers: Sequence[nn.Module], visibility: dict[str, Visibility], width: int, *tensors: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Some layers of a stack; `tensors` are its state, of length `width`, and the rest."""
+    state, rest = tensors[:width], tensors[width:]
+    for layer in layers:
+        result = layer(*state, *rest, **visibility)
+        state = result if isinstance(result, tuple) else (result,)
+    return state
 
 
 class TransformerEncoder(Stack):
