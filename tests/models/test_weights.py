@@ -96,7 +96,7 @@ OLD_NAMES = {
         "target.sp.linear_": "target.nsp_linear_",
     },
     "albert": {"target.sp.linear_": "target.sop_linear_", "encoder.": "module.encoder."},
-    "gpt2_lmtarget_bias": {
+    "gpt2": {
         "embedding.word.embedding.weight": "embedding.word_embedding.weight",
         "target.lm.output_layer.": "target.output_layer.",
     },
