@@ -16,11 +16,13 @@ from uer_ds.errors import UserError, unknown_name
 from uer_ds.launch.place import find_place
 
 COMMANDS = {
-    "vocab": ("uer_ds.cli.vocab", "build a vocabulary from text"),
+    "vocab": ("uer_ds.cli.vocab", "build a vocabulary from text; adapt a model to another, compare two"),
     "preprocess": ("uer_ds.cli.preprocess", "turn text into an indexed dataset"),
     "dataset": ("uer_ds.cli.dataset", "look into, verify, merge and split datasets"),
     "pretrain": ("uer_ds.cli.pretrain", "pre-train a model, or go on with one"),
     "convert": ("uer_ds.cli.convert", "convert checkpoints to and from Hugging Face and UER"),
+    "average": ("uer_ds.cli.average", "average checkpoints of one model"),
+    "inspect": ("uer_ds.cli.inspect", "look into a checkpoint"),
     "models": ("uer_ds.cli.models", "list the models that have a configuration"),
     "demo-data": ("uer_ds.cli.demo_data", "write real Chinese reviews for the quickstart"),
     "demo-report": ("uer_ds.cli.demo_report", "what the quickstart's model has learnt, as a table"),

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.cli.vocab_tools import add_tools, run_tool
 from uer_ds.config.options import option
 from uer_ds.errors import UserError
 
@@ -23,12 +24,15 @@ class VocabConfig:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Declare the options, and the sub-commands for two vocabularies."""
     add_config_options(parser, VocabConfig, "vocabulary")
+    add_tools(parser.add_subparsers(dest="action", metavar="adapt | diff", parser_class=type(parser)))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count and write."""
+    """Count and write, or what the sub-command says."""
+    if args.action:
+        return run_tool(args)
     from uer_ds.data.corpus import find_sources
     from uer_ds.tokenizers import build_vocabulary, write_vocabulary
 
