@@ -13,7 +13,7 @@ command -v nvidia-smi >/dev/null || export DS_ACCELERATOR=cpu # else deepspeed l
 
 out="${1:-quickstart_output}"
 processes=2
-steps="${QUICKSTART_STEPS:-1500}"
+steps="${QUICKSTART_STEPS:-900}"
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -21,7 +21,7 @@ pretrain() {
     deepspeed --log_level error --num_accelerators "$processes" launch/pretrain.py --ds_config ds_configs/zero2.json \
         --dataset_path "$out/reviews" --eval_dataset_path "$out/held_out" --output_model_path "$out/run" \
         --config_path models/bert/tiny_config.json --data_processor mlm --target mlm --seq_length 128 \
-        --batch_size 32 --total_steps "$steps" --learning_rate 2e-3 --warmup 0.05 --correct_bias --max_grad_norm 1.0 \
+        --batch_size 16 --total_steps "$steps" --learning_rate 2e-3 --warmup 0.05 --correct_bias --max_grad_norm 1.0 \
         --report_steps 50 --save_checkpoint_steps "$steps" --keep_checkpoints 2
 }
 
