@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -96,7 +97,9 @@ def test_folder_without_weights(tmp_path, capsys):
 
 def test_unknown_family(tmp_path, capsys):
     save_file({"visual.conv.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
-    check(capsys, tmp_path / "model.safetensors", tmp_path / "out", "visual.conv.weight", "nearest", "bert")
+    check(
+        capsys, tmp_path / "model.safetensors", tmp_path / "out", "visual.conv.weight is unknown", "the nearest is bert"
+    )
 
 
 def test_unknown_model_type(model, tmp_path, capsys):
@@ -195,8 +198,35 @@ def test_unknown_number_of_heads(model, tmp_path, capsys):
     assert main(["convert", str(model / "model.safetensors"), str(tmp_path / "out"), "--heads_num", "4"]) == 0
 
 
+def test_a_wrong_number_of_layers_or_heads(model, tmp_path, capsys):
+    assert "--layers_num is 12, but the model has 2" in refusal(capsys, model, tmp_path / "out", "--layers_num", 12)
+    assert "--heads_num is 3, but the model has 4" in refusal(capsys, model, tmp_path / "out", "--heads_num", 3)
+    (model / "config.json").unlink()
+    assert "do not divide" in refusal(capsys, model, tmp_path / "out", "--heads_num", 7)
+
+
+def test_the_number_of_heads_is_asked_for_at_a_terminal(model, tmp_path, capsys, monkeypatch):
+    (model / "config.json").unlink()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda text: questions.append(text) or "")
+    assert main(["convert", str(model), str(tmp_path / "out.bin"), "--to", "uer"]) == 0
+    assert "[1]" in questions[0]  # hidden size / 64
+    assert json.loads((tmp_path / "out_config.json").read_text())["heads_num"] == 1
+
+
+def test_a_full_disk_leaves_nothing_behind(model, tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        check(capsys, model, tmp_path / "out", "cannot be written", "File too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_options_of_uer_py(model, tmp_path, capsys):
     arguments = ["--input_model_path", str(model), "--output_model_path", str(tmp_path / "out.bin"), "--to", "uer"]
+    arguments += ["--layers_num", "2", "--type", "mlm"]
     assert main(["convert", *arguments]) == 0
     assert (tmp_path / "out_config.json").is_file()
     capsys.readouterr()

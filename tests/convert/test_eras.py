@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,23 @@ def test_old_layer_norm_names_of_hugging_face(tmp_path):
     assert all(torch.equal(new[name], expected[name]) for name in new if name != "embedding.seg.embedding.weight")
 
 
-def test_files_of_bare_models_lack_the_prefix(tmp_path):
-    convert(GOLDENS / "bert", tmp_path / "hf", head="none", verify=False)
+@pytest.mark.parametrize(
+    ("name", "prefix", "head"), [("bert", "bert.", "none"), ("gpt2", "transformer.", "lm"), ("bart", "model.", "lm")]
+)
+def test_files_of_bare_models_lack_the_prefix(tmp_path, name, prefix, head):
+    convert(GOLDENS / name, tmp_path / "hf", head=head, verify=False)
     weights = load_file(tmp_path / "hf" / "model.safetensors")
-    bare = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+    bare = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
     torch.save(bare, tmp_path / "bare.bin")
     report = convert(tmp_path / "bare.bin", tmp_path / "new.bin", to="uer", heads_num=4)
-    assert (report.export.family, report.export.head) == ("bert", "none")
+    assert (report.export.family, report.export.head) == (name, head)
+
+
+def test_tensors_tell_the_head_where_the_configuration_names_a_smaller_one(tmp_path):
+    """Public BERT models call themselves BertForMaskedLM and have both pre-training heads."""
+    convert(GOLDENS / "bert", tmp_path / "hf", verify=False)
+    config = read_json_object(tmp_path / "hf" / "config.json")
+    (tmp_path / "hf" / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    report = convert(tmp_path / "hf", tmp_path / "new.bin", to="uer")
+    assert report.export.head == "mlm_sp"
+    assert report.config.target == ("mlm", "sp")

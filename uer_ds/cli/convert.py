@@ -15,6 +15,7 @@ from typing import Any
 
 from uer_ds.errors import UserError
 
+TYPES = ("bert", "mlm", "t5", "t5-v1_1")
 ERAS = ("2021", "2022", "2023")
 FORMATS = ("huggingface", "uer", "safetensors")
 
@@ -31,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head", metavar="NAME", help="head to convert, where there are several; none: the encoder alone"
     )
+    parser.add_argument("--type", choices=TYPES, help="UER-py's name of heads (bert, mlm) and families (t5, t5-v1_1)")
     parser.add_argument("--heads_num", type=int, metavar="N", help="attention heads, where no file tells")
-    parser.add_argument("--layers_num", type=int, metavar="N", help="layers, where all share their weights (ALBERT)")
+    parser.add_argument("--layers_num", type=int, metavar="N", help="layers, where no file tells (ALBERT)")
     parser.add_argument(
         "--layernorm",
         choices=("normal", "uer"),
@@ -71,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         args.to,
         config_path=args.config_path,
         tokenizer=_tokenizer(args),
-        family=args.family,
-        head=args.head,
+        family=args.family or (args.type if args.type in ("t5", "t5-v1_1") else None),
+        head=args.head or {"bert": "mlm_sp", "mlm": "mlm"}.get(args.type),
         heads_num=args.heads_num,
         layers_num=args.layers_num,
         layernorm=args.layernorm,

@@ -116,8 +116,14 @@ def export_ours(
             _write_beside(temporary, output, extras)
             publish_files(temporary, output)
     name = model.family.name if model.family else None
+    notes = []
+    if to == "uer" and written.config.layernorm == "normal" and layernorm is None:
+        notes.append(
+            "the layer norms are standard ones, and UER-py has a form of its own (they differ by 1 / (2 hidden size)); "
+            "--layernorm uer changes the scales so that UER-py computes the same"
+        )
     parameters = count_parameters(written.tensors)
-    return Export(name, model.head, len(tensors), parameters, model.dropped, (), difference)
+    return Export(name, model.head, len(tensors), parameters, model.dropped, tuple(notes), difference)
 
 
 def _write_beside(folder: Path, output: Path, extras: Extras) -> None:

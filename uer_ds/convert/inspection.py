@@ -87,13 +87,19 @@ def _family(checkpoint: Checkpoint) -> str:
         if not checkpoint.is_ours:
             model_type = (checkpoint.config or {}).get("model_type")
             return by_their_names(checkpoint.tensors, model_type, str(checkpoint.path)).name
-        any_heads = Hints(heads_num=1, layers_num=1)  # the family does not depend on them
-        config = read_our_model(checkpoint, any_heads).config
+        config = read_our_model(checkpoint, _any_sizes(checkpoint)).config
         part = config.stream_0 or config
         name = by_config(part, str(checkpoint.path)).name if part.encoder == "transformer" else part.encoder
         return f"siamese {name}" if config.encoder == "dual" else name
     except UserError:
         return f"none of {', '.join(FAMILIES)}"
+
+
+def _any_sizes(checkpoint: Checkpoint) -> Hints:
+    """Values for what no file tells: the family does not depend on them."""
+    inferred = {**infer_config(checkpoint.tensors), **(checkpoint.config or {})}
+    layers = None if "layers_num" in inferred or "stream_0" in inferred else 1
+    return Hints(layers_num=layers, ask_heads=lambda hidden_size: 1)
 
 
 def _sizes(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -139,15 +139,26 @@ def _add_ties(family: Family, tensors: dict[str, LazyTensor], head: Head) -> boo
 
 
 def _choose_head(family: Family, tensors: TensorMap, direction: str, choice: Choice, where: str) -> str:
-    """The head that the user named, or the largest whose tensors are all there."""
+    """The head that the user named, or the one whose tensors are all there and leave the fewest over."""
     if choice.head is not None:
         if choice.head not in family.heads:
             raise unknown_name("head", choice.head, family.heads, f"--head of family {family.name}")
         return choice.head
     complete = [name for name, head in family.heads.items() if _is_complete(head, tensors, direction)]
-    named = [name for name in complete if family.heads[name].architecture == choice.architecture]
-    candidates = named or [name for name in complete if _has_rows(name, tensors)]
-    return max(candidates, key=lambda name: len(family.heads[name].rules))
+    candidates = [name for name in complete if _has_rows(name, tensors)]
+    heads = {name: set(_names(family.heads[name], direction)) for name in candidates}
+    of_heads = {name for names in heads.values() for name in names if name in tensors and "pooler" not in name}
+
+    def preference(name: str) -> tuple[int, bool, int]:
+        """Few tensors left over, then the class that their configuration names, then many tensors used."""
+        named = family.heads[name].architecture == choice.architecture
+        return len(of_heads - heads[name]), not named, -len(heads[name])
+
+    return min(candidates, key=preference)
+
+
+def _names(head: Head, direction: str) -> list[str]:
+    return [name for item in head.rules for name in item.names(direction)[0]]
 
 
 def _is_complete(head: Head, tensors: TensorMap, direction: str) -> bool:

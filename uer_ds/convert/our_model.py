@@ -166,20 +166,21 @@ def _settle_sizes(values: dict[str, Any], checkpoint: Checkpoint, hints: Hints) 
     if width is None:
         return
     hidden = values["hidden_size"]
+    for key, hint in (("layers_num", hints.layers_num), ("heads_num", hints.heads_num)):
+        if hint is not None and values.setdefault(key, hint) != hint:
+            raise UserError(f"{checkpoint.path}: --{key} is {hint}, but the model has {values[key]}; leave it out.")
     if values.get("layers_num") is None:
-        values["layers_num"] = hints.layers_num
-    if values["layers_num"] is None:
-        raise UserError(
-            f"{checkpoint.path}: the layers share their weights and no file tells their number; give --layers_num."
-        )
+        raise UserError(f"{checkpoint.path}: its layers are all one and no file tells their number; give --layers_num.")
     if values.get("heads_num") is None:
-        values["heads_num"] = hints.heads_num or (hints.ask_heads(hidden) if hints.ask_heads else None)
+        values["heads_num"] = hints.ask_heads(hidden) if hints.ask_heads else None
     heads = values["heads_num"]
     if heads is None:
         raise UserError(
             f"{checkpoint.path}: the number of attention heads is in no file; give --heads_num "
             f"(usually hidden size / 64: {hidden} / 64 = {hidden / 64:g}) or the model's JSON with --config_path."
         )
+    if width % heads:
+        raise UserError(f"{checkpoint.path}: {heads} attention heads do not divide the width {width} of its matrices.")
     if width != hidden:
         values["attention_head_size"] = width // heads
     if key_width != width:

@@ -32,7 +32,9 @@ def staged(output: Path) -> Iterator[Path]:
     try:
         yield temporary
     except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror}); nothing was left there.") from error
+        reading = error.filename is not None and temporary not in Path(error.filename).parents
+        place, done = (error.filename, "read") if reading else (output, "written")
+        raise UserError(f"{place}: cannot be {done} ({error.strerror}); nothing was left behind.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -67,15 +67,22 @@ def by_their_names(names: Iterable[str], model_type: str | None, where: str) -> 
         raise unknown_name("model_type", str(model_type), dict.fromkeys(known), where)
     best = max(candidates, key=lambda family: _known_share(family, names))
     if model_type is None and _known_share(best, names) < 0.5:
+        lacking = sorted(name for name in _first_names(best) if name not in names)
+        strange = [name for name in names if name not in _first_names(best)]
         raise UserError(
-            f"{where}: its tensor names (such as {names[0]!r}) are of no known family, the nearest is {best.name}; "
-            f"known families are: {', '.join(FAMILIES)}."
+            f"{where}: the tensors are of no known family; the nearest is {best.name}, but {lacking[0]} is missing and "
+            f"{strange[0]} is unknown there (families: {', '.join(FAMILIES)})."
         )
     return best
 
 
+def _first_names(family: Family) -> set[str]:
+    """A family's names with a head, those of the first layers only."""
+    return {name.replace("{e}", "0").replace("{d}", "0") for item in family.rules for name in item.theirs}
+
+
 def _known_share(family: Family, names: list[str]) -> float:
     """How many of the family's names the checkpoint has, of its first layers."""
-    patterns = {name.replace("{e}", "0").replace("{d}", "0") for item in family.rules for name in item.theirs}
+    patterns = _first_names(family)
     found = sum(pattern in names or pattern.removeprefix(family.prefix) in names for pattern in patterns)
     return found / len(patterns)
