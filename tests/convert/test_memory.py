@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN, LAYERS, VOCABULARY = 1024, 8, 2000
-MODEL_MB = 350
-ALLOWED_MB = 230  # the largest tensor has 16 MB; the rest is code that torch loads when it is first used
+MODEL_MB = 380
+ALLOWED_MB = 270  # the largest tensor has 16 MB; the rest is code that torch loads when it is first used
 
 CONVERT = """
 import sys
@@ -68,11 +68,7 @@ def sparse_model(path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_stays_small(tmp_path):
     sparse_model(tmp_path / "model.safetensors")
-    steps = [
-        ("model.safetensors", "hf", "huggingface"),
-        ("hf", "model.bin", "uer"),
-        ("model.bin", "again", "huggingface"),
-    ]
+    steps = [("model.safetensors", "model.bin", "uer"), ("model.bin", "hf", "huggingface")]
     for source, output, to in steps:
         command = [sys.executable, "-c", CONVERT, str(tmp_path / source), str(tmp_path / output), to]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}

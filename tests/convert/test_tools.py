@@ -86,10 +86,12 @@ def test_inspect_finds_the_same_weights_in_every_container(small_bert, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("name", "family"), [("sbert", "siamese bert"), ("siamese_lstm", "siamese lstm"), ("gru_lm", "gru"), ("t5", "t5")]
+    ("name", "family"),
+    [("sbert", "siamese bert"), ("siamese_lstm", "siamese lstm"), ("gru_lm", "gru"), ("albert", "albert")],
 )
 def test_inspect_names_families(capsys, name, family):
     assert inspected(capsys, GOLDENS / name)["family"] == family
+    assert inspected(capsys, GOLDENS / name / "model.safetensors")["family"] == family
 
 
 def test_inspect_prints_a_table(small_bert, tmp_path, capsys):
