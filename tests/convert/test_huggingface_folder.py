@@ -70,6 +70,7 @@ def test_a_checkpoint_of_ours_becomes_a_complete_folder(small_bert, tokenizer, t
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "uer_remainder.safetensors",
         "vocab.txt",
     }
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")

@@ -16,6 +16,7 @@ from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, writ
 from uer_ds.convert.lazy import TensorMap
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
+from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.staging import publish_files, publish_folder, staged
 from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
@@ -76,6 +77,7 @@ def export_huggingface(
     _refuse_pooling(family.heads[mapped.head].architecture, model.config, where)
     with staged(output) as temporary:
         write_huggingface(temporary, output.name, family, standard.config, mapped, extras)
+        write_remainder(temporary, standard.tensors)
         if siamese:
             write_sentence_transformers(temporary, standard.config)
         difference = verified(model, temporary, family, mapped.head, verify)

@@ -18,6 +18,7 @@ from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
 from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.mapping import Choice, map_to_ours
+from uer_ds.convert.remainder import restore_remainder
 from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table
@@ -134,6 +135,7 @@ def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     family = _their_family(checkpoint, hints)
     choice = replace(hints.choice, architecture=(theirs.get("architectures") or [None])[0])
     mapped = map_to_ours(family, checkpoint.tensors, theirs, choice, str(checkpoint.path))
+    restore_remainder(checkpoint.path, mapped.tensors)
     inferred = infer_config(mapped.tensors)
     stated = family.config_to_ours(theirs, where)
     if family.fixed_layernorm_eps:

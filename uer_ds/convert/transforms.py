@@ -20,7 +20,7 @@ def _to_segments(table: torch.Tensor) -> Tensors:
     return (torch.cat([table.new_zeros(1, table.shape[1]), table, table[-1:]])[:3],)
 
 
-# Our segment table has a first row for padding, theirs has none: the row is lost on the way there.
+# Our segment table has a first row for padding, theirs has none (`remainder` keeps it).
 SEGMENTS = Transform(lambda table: (table[1:],), _to_segments)
 
 
