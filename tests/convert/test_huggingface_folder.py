@@ -50,7 +50,13 @@ def saved_checkpoint(model: Path, tokenizer: Tokenizer) -> Path:
     folder = model / "tokenizer"
     folder.mkdir()
     (folder / "description.json").write_text(json.dumps(tokenizer.save(folder)))
-    state = {"updates": 1200, "samples": 9600, "tokens": 2500000, "versions": {"uer_ds": "0.1.0"}, "datasets": []}
+    state = {
+        "updates": 1200,
+        "samples": 9600,
+        "tokens": 2500000,
+        "versions": {"uer_ds": "0.1.0"},
+        "datasets": [{"path": "/home/me/reviews"}],
+    }
     (model / "state.json").write_text(json.dumps(state))
     return model
 
@@ -81,7 +87,9 @@ def test_a_checkpoint_of_ours_becomes_a_complete_folder(small_bert, tokenizer, t
     assert len(fill("今天天气[MASK]好")) == 5
     card = (tmp_path / "hf" / "README.md").read_text()
     assert "| tokens seen | 2500000 |" in card
+    assert "| dataset | reviews |" in card
     assert "pipeline_tag: fill-mask" in card
+    assert "language" not in card  # 17 tokens tell none
 
 
 def test_text_generation(small_model, tokenizer, tmp_path):

@@ -65,7 +65,8 @@ def write_huggingface(
         write_tokenizer(folder, extras.tokenizer, config.max_seq_length, segments, config.mask != "causal")
     elif extras.tokenizer_folder is not None:
         copy_their_files(extras.tokenizer_folder, folder)
-    write_model_card(folder / "README.md", name, values["architectures"][0], config, extras.state)
+    tokens = extras.tokenizer.tokens if extras.tokenizer else ()
+    write_model_card(folder / "README.md", name, values["architectures"][0], config, tokens, extras.state)
 
 
 def write_sentence_transformers(folder: Path, config: ModelConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,31 @@ PIPELINES = {
     "ForQuestionAnswering": "question-answering",
 }
 
+CHINESE_TOKENS = 500  # from here on a vocabulary is taken for Chinese
+
 FACTS = {"updates": "optimizer updates", "samples": "samples seen", "tokens": "tokens seen", "versions": "versions"}
 
 
-def write_model_card(path: Path, name: str, architecture: str, config: ModelConfig, state: Mapping[str, Any]) -> None:
-    """Write the card; `state` is the state.json of our checkpoint, or empty."""
+def write_model_card(
+    path: Path, name: str, architecture: str, config: ModelConfig, tokens: Sequence[str], state: Mapping[str, Any]
+) -> None:
+    """Write the card. `tokens`: the vocabulary, if known; `state`: the state.json of our checkpoint, or empty."""
     pipeline = next((task for ending, task in PIPELINES.items() if architecture.endswith(ending)), "feature-extraction")
-    lines = ["---", "language: zh", "library_name: transformers", f"pipeline_tag: {pipeline}", "---", ""]
+    language = ["language: zh"] if sum(map(_is_chinese, tokens)) >= CHINESE_TOKENS else []
+    lines = ["---", *language, "library_name: transformers", f"pipeline_tag: {pipeline}", "---", ""]
     lines += [f"# {name}", "", f"{architecture}, exported by uer_ds.", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in _sizes(config).items()]
     lines += [f"| {label} | {_short(state[key])} |" for key, label in FACTS.items() if key in state]
-    lines += [f"| dataset | {_short(dataset)} |" for dataset in state.get("datasets", [])]
+    lines += [
+        f"| dataset | {Path(dataset['path']).name} |" for dataset in state.get("datasets", []) if "path" in dataset
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _is_chinese(token: str) -> bool:
+    return all("\u4e00" <= character <= "\u9fff" for character in token.strip("#\u2581")) and bool(
+        token.strip("#\u2581")
+    )
 
 
 def _sizes(config: ModelConfig) -> dict[str, Any]:
