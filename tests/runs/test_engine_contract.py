@@ -34,6 +34,7 @@ def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
     runs = {name: entry(name, ds_config=name) for name in (*STAGES, *HALF)}
     runs["accumulated"] = entry("accumulated", ds_config="zero2", batch_size=8, accumulation_steps=2, total_steps=40)
     runs["padded"] = entry("padded", ds_config="zero1", no_packing=True)
+    runs["recomputed"] = entry("recomputed", ds_config="zero3", deepspeed_checkpoint_activations=True)
     for name in RESUMED:
         options = {"ds_config": name, "dropout": 0.1, "report_steps": 3}
         runs[f"{name}-whole"] = entry(f"{name}-whole", **options)
@@ -63,7 +64,7 @@ def expected(material: Path, tmp_path_factory: pytest.TempPathFactory) -> list[f
     return reference_losses(read_config(options), sequences=32)
 
 
-@pytest.mark.parametrize("name", [*STAGES, "accumulated"])
+@pytest.mark.parametrize("name", [*STAGES, "accumulated", "recomputed"])
 def test_two_ranks_follow_the_plain_loop(name: str, trained: Path, expected: list[float]) -> None:
     assert losses(trained / name) == pytest.approx(expected, rel=1e-5)
     assert expected[-1] < expected[0] - 0.2

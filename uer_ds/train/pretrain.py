@@ -111,6 +111,8 @@ class Trainer:
         torch.manual_seed(self.run.train.seed)  # the same weights on every rank
         model = build_model(self.run.model)
         initialise(model, deep_init=self.run.train.deep_init)
+        if self.run.train.deepspeed_checkpoint_activations:
+            model.recompute_activations(self.run.train.deepspeed_checkpoint_layers_num)
         if self.run.paths.pretrained_model_path and self.resume_from is None:
             report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False)
             if self.group.place.is_first and (report.missing or report.unexpected):
