@@ -198,6 +198,10 @@ def test_unknown_number_of_heads(model, tmp_path, capsys):
     assert main(["convert", str(model / "model.safetensors"), str(tmp_path / "out"), "--heads_num", "4"]) == 0
 
 
+def test_a_wrong_expression(model, tmp_path, capsys):
+    assert "no regular expression" in refusal(capsys, model, tmp_path / "out", "--ignore", "(")
+
+
 def test_a_wrong_number_of_layers_or_heads(model, tmp_path, capsys):
     assert "--layers_num is 12, but the model has 2" in refusal(capsys, model, tmp_path / "out", "--layers_num", 12)
     assert "--heads_num is 3, but the model has 4" in refusal(capsys, model, tmp_path / "out", "--heads_num", 3)

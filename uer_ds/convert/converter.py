@@ -7,6 +7,7 @@ verified).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from uer_ds.convert.sbert import SIAMESE, two_streams
 from uer_ds.convert.staging import refuse_existing
 from uer_ds.convert.tokenizer_files import saved_tokenizer
 from uer_ds.convert.writers import SHARD_BYTES
-from uer_ds.errors import unknown_name
+from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers import Tokenizer
 
 FORMATS = ("huggingface", "uer", "safetensors")
+LAYERNORMS = ("normal", "uer")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def convert(
         raise unknown_name("format", to, FORMATS, "--to")
     if era not in ERAS:
         raise unknown_name("era", era, ERAS, "--era")
+    if layernorm not in (None, *LAYERNORMS):
+        raise unknown_name("layer norm", str(layernorm), LAYERNORMS, "--layernorm")
+    _refuse_bad_expression(ignore)
     output = Path(output_path)
     refuse_existing(output, force)
     checkpoint = open_checkpoint(input_path, config_path)
@@ -95,3 +100,10 @@ def convert(
             model = two_streams(model)
         export = export_ours(model, output, to, layernorm, extras, verify, era)
     return ConversionReport(checkpoint.format, model.config, output, export)
+
+
+def _refuse_bad_expression(ignore: str | None) -> None:
+    try:
+        re.compile(ignore or "")
+    except re.error as error:
+        raise UserError(f"--ignore: {ignore!r} is no regular expression ({error}).") from None

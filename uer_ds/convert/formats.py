@@ -58,7 +58,10 @@ class Checkpoint:
 
 def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> Checkpoint:
     """Find out what `path` is and open it; `config_path` is a model JSON for files that have none beside them."""
-    checkpoint = _open(Path(path))
+    try:
+        checkpoint = _open(Path(path))
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
     if config_path is None:
         return checkpoint
     return replace(checkpoint, config=read_json_object(config_path), config_path=Path(config_path))

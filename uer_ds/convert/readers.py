@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import pickle
 import re
 import struct
@@ -121,12 +122,13 @@ def _safetensors_entry(path: Path, name: str, entry: Any, data_start: int) -> tu
     try:
         dtype = SAFETENSORS_DTYPES[entry["dtype"]]
         shape = tuple(int(n) for n in entry["shape"])
-        begin, end = entry["data_offsets"]
-    except (KeyError, TypeError, ValueError):
+        begin, end = map(int, entry["data_offsets"])
+        size = math.prod(shape) * dtype.itemsize
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(
             f"{path}: the header entry of {name!r} cannot be understood; the file is damaged or too new."
         ) from None
-    if begin < 0 or end - begin != torch.Size(shape).numel() * dtype.itemsize:
+    if begin < 0 or min(shape, default=0) < 0 or end - begin != size:
         raise UserError(
             f"{path}: the header gives {name!r} {end - begin} bytes, which its shape {list(shape)} contradicts."
         )
@@ -156,7 +158,7 @@ class TorchFile:
             return torch.load(self.path, map_location="cpu", weights_only=True, mmap=self._mapped)
         except pickle.UnpicklingError as error:
             raise refused_pickle(self.path, error) from None
-        except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        except Exception as error:  # torch raises whatever damaged bytes lead to
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{self.path}: is truncated or damaged ({reason}); copy it again.") from None
 
