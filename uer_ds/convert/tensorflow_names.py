@@ -51,7 +51,7 @@ def tensorflow_prefix(path: Path) -> Path | None:
     """The prefix of the checkpoint that `path` (a prefix, its index or a folder) names; None: there is none."""
     if path.suffix == ".index" and path.is_file():
         return path.with_suffix("")
-    if path.with_name(f"{path.name}.index").is_file():
+    if Path(f"{path}.index").is_file():
         return path
     indexes = sorted(path.glob("*.index")) if path.is_dir() else []
     return indexes[0].with_suffix("") if len(indexes) == 1 else None

@@ -143,10 +143,18 @@ def _groups(file: ZeroFile, key: str) -> list[FlatGroup]:
     return [FlatGroup(file, key, number, vector.numel()) for number, vector in enumerate(state[key])]
 
 
+def _shapes(file: ZeroFile) -> list[Mapping[str, Any]]:
+    """Names and shapes of the parameters, group by group, in the order of the flat vectors."""
+    shapes = file.contents().get("param_shapes")
+    if not isinstance(shapes, list):
+        raise UserError(f"{file.path}: does not list the shapes of the parameters; the checkpoint is damaged.")
+    return shapes
+
+
 def _stages_1_and_2(files: list[ZeroFile], state: ZeroFile, paddings: Any) -> dict[str, LazyTensor]:
     ranks = [_groups(file, "single_partition_of_fp32_groups") for file in files]
     tensors = _frozen([state])
-    for number, shapes in enumerate(state.contents()["param_shapes"]):
+    for number, shapes in enumerate(_shapes(state)):
         pieces = [groups[number] for groups in ranks]
         offset = 0
         for place, (name, shape) in enumerate(shapes.items()):
@@ -161,7 +169,7 @@ def _stage_3(files: list[ZeroFile], states: list[ZeroFile]) -> dict[str, LazyTen
     ranks = [_groups(file, "fp32_flat_groups") for file in files]
     tensors = _frozen(states)
     offset = 0
-    for shapes in states[0].contents()["param_shapes"]:
+    for shapes in _shapes(states[0]):
         for name, shape in shapes.items():
             part = -(-torch.Size(shape).numel() // len(ranks))
             read = functools.partial(_read_parts, ranks, offset, part, torch.Size(shape))
