@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import StandIn
-from test_shards import contents
 
+from tests.data.stand_in import StandIn
+from tests.data.test_shards import contents
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.uer_import import import_dataset
 from uer_ds.errors import UserError

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in import StandIn
-from test_shards import Notes, contents, ids
 
+from tests.data.stand_in import StandIn
+from tests.data.test_shards import Notes, contents, ids
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.shards import BuildSpec, build_dataset
 from uer_ds.data.words import WordFinder

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in import StandIn
 
+from tests.data.stand_in import StandIn
 from uer_ds.data import shard_writer
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.lock import FolderLock

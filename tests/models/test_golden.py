@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_families import FAMILIES, NORMS, Family, family
 from torch import Tensor, nn
 
+from tests.models.golden_families import FAMILIES, NORMS, Family, family
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.errors import UserError
 from uer_ds.models.model import Model, build_model

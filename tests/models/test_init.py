@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from golden_families import FAMILIES, family
 from torch import nn
 
+from tests.models.golden_families import FAMILIES, family
 from uer_ds.models.init import decays, initialise
 from uer_ds.models.model import Model, build_model
 

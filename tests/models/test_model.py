@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_families import FAMILIES, family
 
+from tests.models.golden_families import FAMILIES, family
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.errors import UserError
 from uer_ds.models.model import build_model

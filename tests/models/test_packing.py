@@ -8,9 +8,9 @@ from itertools import chain
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_families import FAMILIES, family
 from torch import Tensor
 
+from tests.models.golden_families import FAMILIES, family
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.models.model import Model, build_model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_families import family
 from torch import Tensor
 
+from tests.models.golden_families import family
 from uer_ds.data.batch import Batch
 from uer_ds.models.model import Model, build_model
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_families import NORMS, family
 
+from tests.models.golden_families import NORMS, family
 from uer_ds.models.init import decays
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_weights

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_families import family
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.models.golden_families import family
 from uer_ds.errors import UserError
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.old_names import present_names

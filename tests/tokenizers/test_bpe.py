@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from uer_rules import vocabulary_file
 
+from tests.tokenizers.uer_rules import vocabulary_file
 from uer_ds.errors import UserError
 from uer_ds.tokenizers import load_tokenizer
 from uer_ds.tokenizers.base import Tokenizer, encodable

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uer_rules import words_of
 
+from tests.tokenizers.uer_rules import words_of
 from uer_ds.errors import UserError
 from uer_ds.tokenizers import build, build_vocabulary, load_tokenizer, write_vocabulary
 from uer_ds.tokenizers.vocabulary import RESERVED

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uer_rules import vocabulary_file
 
+from tests.tokenizers.uer_rules import vocabulary_file
 from uer_ds.errors import UserError
 from uer_ds.tokenizers import load_saved_tokenizer, load_tokenizer
 from uer_ds.tokenizers.bpe import byte_symbols

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
-from uer_rules import vocabulary_file
 
+from tests.tokenizers.uer_rules import vocabulary_file
 from uer_ds.tokenizers import load_tokenizer
 from uer_ds.tokenizers.base import Tokenizer
 from uer_ds.tokenizers.vocabulary import RESERVED

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from uer_rules import tokenize, vocabulary_file, words_of
 
+from tests.tokenizers.uer_rules import tokenize, vocabulary_file, words_of
 from uer_ds.tokenizers import InvalidUtf8, load_tokenizer
 from uer_ds.tokenizers.base import Tokenizer, encodable
 from uer_ds.tokenizers.characters import CODE_POINTS, character_table
