@@ -12,13 +12,13 @@ stop() { echo "setup: $*" >&2; exit 1; }
 setup_environment() {
     local extras="$1" python="${PYTHON:-python3}" system="" log=.venv/install.log stamp
     [ -n "${UER_DS_SYSTEM_TORCH:-}" ] && system="--system-site-packages"
-    stamp=".venv/ready-$(cat constraints.txt pyproject.toml environment.sh | cksum | cut -d' ' -f1)-${extras//,/-}$system"
-    if [ ! -e "$stamp" ]; then
+    stamp=".venv/ready-$(cat constraints.txt pyproject.toml environment.sh | cksum | cut -d' ' -f1)$system"
+    if [ ! -e "$stamp-${extras//,/-}" ] && [ ! -e "$stamp-dev" ]; then # dev has everything
         check_machine "$python"
         echo "setup: making .venv (once; a few minutes of downloads) ..."
         "$python" -m venv $system .venv || stop "$python cannot make a virtual environment; install its venv module (Debian: apt-get install python3-venv)."
         install_packages "$extras" "$log"
-        touch "$stamp"
+        touch "$stamp-${extras//,/-}"
     fi
     # shellcheck disable=SC1091
     . .venv/bin/activate
@@ -41,7 +41,7 @@ install_packages() {
     pip_install "$log" --upgrade pip
     # torch first and by its exact version: left to other packages, pip picks a newer one with gigabytes of CUDA libraries.
     if [ -z "${UER_DS_SYSTEM_TORCH:-}" ]; then
-        pip_install "$log" "$(grep '^torch==' constraints.txt)"
+        pip_install "$log" --constraint constraints.txt "$(grep '^torch==' constraints.txt)"
         pip_install "$log" --constraint constraints.txt --editable ".[$extras]"
     else
         .venv/bin/python -c 'import torch' 2>>"$log" || stop "UER_DS_SYSTEM_TORCH is set, but this Python has no torch; unset it, or set PYTHON to one that has."
