@@ -15,6 +15,7 @@ import pytest
 
 from tests.runs.conftest import TINY_MODEL, Run, pretrain_options
 from uer_ds.cli.main import main
+from uer_ds.config.resources import resource_names
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
@@ -217,3 +218,16 @@ class TestText:
         said = self.preprocess(capsys, material / "text.txt", write(tmp_path / "no_mask.txt", text), tmp_path / "d")
         assert "no_mask.txt" in said
         assert "[MASK]" in said
+
+
+@pytest.mark.parametrize("name", [name for name in resource_names("ds_configs") if name.endswith("fp16")])
+def test_fp16_where_the_device_has_none(
+    name: str, material: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deepspeed.accelerator import get_accelerator
+
+    if get_accelerator().is_fp16_supported():
+        pytest.skip("this device computes in float16")
+    said = mistake(capsys, "pretrain", *pretrain_options(material, output, ds_config=name))
+    assert f"{name}.json" in said
+    assert "fp16 is not supported" in said
