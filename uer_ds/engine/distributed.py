@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -47,6 +47,19 @@ class Group:
     def any(self, wish: bool) -> bool:
         """True when any rank says so."""
         return bool(self.sum([float(wish)]).item() > 0)
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """Let rank 0 do `work`; every rank gets its result, or its `UserError`. Nobody waits for a rank that failed."""
+        result, mistake = None, None
+        if self.place.is_first:
+            try:
+                result = work()
+            except UserError as error:
+                mistake = str(error)
+        result, mistake = self.broadcast((result, mistake))
+        if mistake is not None:
+            raise UserError(mistake)
+        return result  # type: ignore[return-value]
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""

@@ -13,6 +13,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,27 +84,44 @@ def save_checkpoint(
     """Write `OUTPUT/checkpoint-N` and drop all but the newest `keep` (0: none is dropped). Collective."""
     final = checkpoint_path(output, state.updates)
     partial = output / f".{final.name}.partial"
-    first = group.place.is_first
-    if first:
-        _check_space(output, engine)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    group.barrier()
-    try:
+    group.on_first(lambda: _prepare(output, partial, engine.parameter_count))
+    with _failures_explained(partial, final):
         engine.save(partial)
-        weights = {name: tensor for name, tensor in engine.full_weights() if first}
-        if first:
+        weights = {name: tensor for name, tensor in engine.full_weights() if group.place.is_first}
+
+    def finish() -> None:
+        with _failures_explained(partial, final):
             _write_readable_part(partial, state, model, weights, tokenizer)
             _publish(partial, final)
             _drop_old(output, keep)
+
+    group.on_first(finish)
+    return final
+
+
+def _prepare(output: Path, partial: Path, parameters: int) -> None:
+    needed = BYTES_PER_PARAMETER * parameters
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise UserError(
+            f"{output}: {free / 1e9:.2f} GB free, a checkpoint needs about {needed / 1e9:.2f} GB; "
+            "make room (or lower --keep_checkpoints) and run the same command again."
+        )
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+
+@contextmanager
+def _failures_explained(partial: Path, final: Path) -> Iterator[None]:
+    """A checkpoint that cannot be written becomes one sentence and leaves nothing behind."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
             f"{final}: the checkpoint could not be written ({str(error).splitlines()[0]}); earlier ones are untouched: "
             "make room and run the same command again."
         ) from error
-    group.barrier()
-    return final
 
 
 def _write_readable_part(
@@ -142,13 +161,3 @@ def _drop_old(output: Path, keep: int) -> None:
     for path in find_checkpoints(output)[:-keep] if keep else []:
         (path / STATE_FILE).unlink()  # no longer whole, whatever happens next
         shutil.rmtree(path)
-
-
-def _check_space(output: Path, engine: Engine) -> None:
-    needed = BYTES_PER_PARAMETER * engine.parameter_count
-    free = shutil.disk_usage(output).free
-    if free < needed:
-        raise UserError(
-            f"{output}: {free / 1e9:.2f} GB free, a checkpoint needs about {needed / 1e9:.2f} GB; "
-            "make room (or lower --keep_checkpoints) and run the same command again."
-        )

@@ -53,16 +53,12 @@ def _output_folder(run: RunConfig, group: Group) -> Iterator[Path]:
     assert run.paths.output_model_path is not None
     output = Path(run.paths.output_model_path)
     with ExitStack() as held:
-        mistake = None
-        if group.place.is_first:
-            try:
-                held.enter_context(FolderLock(output, "--output_model_path"))
-            except UserError as error:
-                mistake = str(error)
-        mistake = group.broadcast(mistake)
-        if mistake:
-            raise UserError(mistake)
+        group.on_first(lambda: _hold(held, output))
         yield output
+
+
+def _hold(held: ExitStack, output: Path) -> None:
+    held.enter_context(FolderLock(output, "--output_model_path"))
 
 
 class Trainer:
