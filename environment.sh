@@ -12,11 +12,12 @@ stop() { echo "setup: $*" >&2; exit 1; }
 setup_environment() {
     local extras="$1" python="${PYTHON:-python3}" system="" log=.venv/install.log stamp
     [ -n "${UER_DS_SYSTEM_TORCH:-}" ] && system="--system-site-packages"
-    stamp=".venv/ready-$(cat constraints.txt pyproject.toml environment.sh | cksum | cut -d' ' -f1)$system"
+    stamp=".venv/ready-$({ cat constraints.txt pyproject.toml environment.sh; "$python" --version; } 2>&1 | cksum | cut -d' ' -f1)$system"
     if [ ! -e "$stamp-${extras//,/-}" ] && [ ! -e "$stamp-dev" ]; then # dev has everything
         check_machine "$python"
         echo "setup: making .venv (once; a few minutes of downloads) ..."
         "$python" -m venv $system .venv || stop "$python cannot make a virtual environment; install its venv module (Debian: apt-get install python3-venv)."
+        rm -f .venv/ready-* # what was installed for other versions of this clone
         install_packages "$extras" "$log"
         touch "$stamp-${extras//,/-}"
     fi

@@ -9,16 +9,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
 setup_environment demo,hf
-command -v nvidia-smi >/dev/null || export DS_ACCELERATOR=cpu # else deepspeed looks for a GPU and says so each time
 
 out="${1:-quickstart_output}"
 processes=2
+gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
+if [ "$gpus" = 1 ]; then processes=1; fi
+if [ "$gpus" = 0 ]; then export DS_ACCELERATOR=cpu; fi # else deepspeed looks for a GPU and says so each time
 steps="${QUICKSTART_STEPS:-900}"
 
 step() { printf '\n== %s\n' "$*"; }
 
 pretrain() {
-    deepspeed --log_level error --num_accelerators "$processes" launch/pretrain.py --ds_config ds_configs/zero2.json \
+    deepspeed --log_level critical --num_accelerators "$processes" launch/pretrain.py --ds_config ds_configs/zero2.json \
         --dataset_path "$out/reviews" --eval_dataset_path "$out/held_out" --output_model_path "$out/run" \
         --config_path models/bert/tiny_config.json --data_processor mlm --target mlm --seq_length 128 \
         --batch_size 16 --total_steps "$steps" --learning_rate 2e-3 --warmup 0.05 --correct_bias --max_grad_norm 1.0 \
@@ -42,16 +44,22 @@ for part in reviews held_out; do
         --processes_num 2 --data_processor mlm
 done
 
-if [ ! -e "$out/run/checkpoint-$steps" ]; then
+if ! ls -d "$out"/run/checkpoint-* >/dev/null 2>&1; then
     step "4/6 pre-training, interrupted half-way on purpose"
+    rm -f "$out/run/metrics.jsonl" "$out/run/.lock" # of a run that was killed before its first checkpoint
     pretrain &
     launcher=$!
-    until [ "$(last_update)" -ge $((steps / 2)) ]; do
-        kill -0 "$launcher" 2>/dev/null || break
+    trap 'kill "$launcher" 2>/dev/null || true' EXIT
+    until [ -e "$out/run/.lock" ] && [ "$(last_update)" -ge $((steps / 2)) ]; do
+        kill -0 "$launcher" 2>/dev/null || stop "pre-training ended before it was interrupted; its last words are above."
         sleep 0.5
     done
     read -r first_process _ <"$out/run/.lock" # rank 0; it tells the others
-    kill -TERM "$first_process" && { wait "$launcher" || true; }
+    kill -TERM "$first_process"
+    wait "$launcher" || true
+    trap - EXIT
+fi
+if [ ! -e "$out/run/checkpoint-$steps" ]; then
     step "4/6 the same command again resumes"
     pretrain
 fi

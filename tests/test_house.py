@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "uer_ds"
 DOOR_FOLDERS = ("launch", "preprocess", "finetune", "convert")
@@ -132,6 +137,14 @@ def test_doors_hold_no_logic(door: Path) -> None:
 def test_doors_are_not_named_like_modules() -> None:
     standard = set(sys.stdlib_module_names)
     assert not [d.name for d in doors() if d.stem in standard | {"tokenizers", "torch", "numpy", "deepspeed"}]
+
+
+def test_the_wheel_carries_every_json() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["data-files"]
+    for folder in ("models", "ds_configs"):
+        for path in (ROOT / folder).rglob("*.json"):
+            here = path.parent.relative_to(ROOT).as_posix()
+            assert declared[f"share/uer_ds/{here}"] == [f"{here}/*.json"]
 
 
 @pytest.mark.parametrize("command", ["", "preprocess", "vocab"])

@@ -26,4 +26,4 @@ def unknown_name(kind: str, name: str, choices: Iterable[str], where: str = "") 
     guess = nearest(name, names)
     hint = f"did you mean {guess!r}? " if guess else ""
     place = f"{where}: " if where else ""
-    return UserError(f"{place}unknown {kind} {name!r}; {hint}Choices are: {', '.join(names)}.")
+    return UserError(f"{place}unknown {kind} {name!r}; {hint}choices: {', '.join(names)}.")

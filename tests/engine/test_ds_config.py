@@ -13,7 +13,7 @@ from uer_ds.errors import UserError
 
 
 def filled(given: dict[str, Any]) -> dict[str, Any]:
-    return engine_config(given, "ds.json", 4, 2, 3, 0.0, 1e-3)
+    return engine_config(given, "ds.json", 4, 2, 3, 0.0)
 
 
 def test_batch_and_clipping_are_always_written() -> None:
@@ -38,6 +38,14 @@ def test_batch_and_clipping_are_always_written() -> None:
 def test_a_contradiction_names_the_file(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"ds\.json"):
         filled(given)
+
+
+def test_an_optimizer_of_whole_matrices_is_not_partitioned() -> None:
+    with pytest.raises(
+        UserError, match=r"--optimizer adafactor needs whole matrices, but ds\.json .* --ds_config zero0"
+    ):
+        engine_config({"zero_optimization": {"stage": 1}}, "ds.json", 4, 2, 3, 0.0, whole_matrices="adafactor")
+    assert engine_config({}, "ds.json", 4, 2, 3, 0.0, whole_matrices="adafactor")
 
 
 def test_a_contradiction_names_both_values() -> None:

@@ -61,6 +61,18 @@ def test_slurm_step() -> None:
     assert 20000 <= place.port < 30000
 
 
+def test_slurms_pmi_plugin_is_still_slurm() -> None:
+    step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0"}
+    place = find_place({**step, "SLURM_TASKS_PER_NODE": "1(x2)", "PMI_RANK": "1", "PMI_SIZE": "2"})
+    assert (place.launcher, place.local_world_size) == ("srun", 1)
+
+
+def test_mpich() -> None:
+    names = {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+    place = find_place(names)
+    assert (place.rank, place.local_rank, place.local_world_size, place.address) == (3, 1, 2, "")
+
+
 def test_batch_script_of_slurm_is_not_a_step() -> None:
     assert find_place({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).world_size == 1
 

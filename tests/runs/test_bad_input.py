@@ -56,7 +56,7 @@ def output(tmp_path: Path) -> Iterator[Path]:
         ({"total_steps": 0}, "--total_steps is 0"),
         ({"world_size": 3, "gpu_ranks": 5}, "rank 5, but --world_size is 3"),
         ({"target": "t5", "data_processor": "mlm"}, "old name of a whole objective"),
-        ({"target": "sp"}, "sp"),
+        ({"target": "sp"}, "target 'sp' has no labels in data_processor 'mlm'"),
     ],
 )
 def test_a_bad_option_is_named(
@@ -231,3 +231,30 @@ def test_fp16_where_the_device_has_none(
     said = mistake(capsys, "pretrain", *pretrain_options(material, output, ds_config=name))
     assert f"{name}.json" in said
     assert "fp16 is not supported" in said
+
+
+def test_two_ranks_on_a_full_disk_both_end(material: Path, small_disk: Path, run: Run) -> None:
+    options = pretrain_options(material, small_disk / "run", total_steps=2)
+    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29631", "launch/pretrain.py"]
+    done = run(*command, *options, expect=2, timeout=120)
+    assert done.stderr.count("a checkpoint needs about") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_resumed_only_as_the_same_run(
+    material: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    run("uer-ds", "pretrain", *pretrain_options(material, folder, total_steps=1))
+    for change, words in (
+        ({"seed": 8}, "was trained with --seed 7, this run has 8"),
+        ({"seq_length": 16}, "data.seq_length 32, this run has 16"),
+        ({"layernorm": "uer"}, "model.layernorm default, this run has uer"),
+        ({"batch_size": 8}, "batch_size 16"),
+        ({"no_resume": True}, "give --force to remove them"),
+    ):
+        said = mistake(capsys, "pretrain", *pretrain_options(material, folder, **{"total_steps": 2, **change}))
+        assert words in said
+    assert (folder / "checkpoint-1" / "state.json").is_file()
+    assert main(["pretrain", *pretrain_options(material, folder, total_steps=2, no_resume=True, force=True)]) == 0
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]

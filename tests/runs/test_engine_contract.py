@@ -80,6 +80,14 @@ def test_bf16_stays_near_the_plain_loop(name: str, trained: Path, expected: list
     assert losses(trained / name) == pytest.approx(expected, rel=2e-2)
 
 
+@pytest.mark.parametrize("name", HALF)
+def test_saved_weights_are_not_rounded_to_bf16(name: str, trained: Path) -> None:
+    weights = load_file(trained / name / f"checkpoint-{UPDATES}" / "model.safetensors")
+    table = weights["embedding.word.embedding.weight"]
+    assert table.dtype == torch.float32
+    assert (table != table.bfloat16().float()).float().mean() > 0.5
+
+
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_resumed_run_is_the_same_bit_for_bit(name: str, trained: Path) -> None:
     whole, resumed = (metrics(trained / f"{name}-{kind}") for kind in ("whole", "resumed"))

@@ -5,6 +5,7 @@ Only the asked command's module is imported, so that `uer-ds --help` answers at 
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -29,6 +30,9 @@ COMMANDS = {
 }
 
 USER_MISTAKE = 2
+OUTPUT_CLOSED = 141
+"""What a shell reports for a command whose output nobody reads any more (128 + SIGPIPE)."""
+
 INTERRUPTED = 130
 """What a shell reports for a command that was ended by Ctrl-C."""
 
@@ -53,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
-        return 0
+        return OUTPUT_CLOSED
 
 
 def _speaks() -> bool:
-    """Every rank of a launcher meets the same mistake; the first one says it."""
+    """The ranks of a machine meet the same mistake (a missing file, say); the first of them says it."""
     try:
-        return find_place(os.environ).is_first
+        return find_place(os.environ).local_rank == 0
     except UserError:  # the mistake is in what the launcher has set
         return True
 
@@ -77,8 +81,12 @@ def run_command(arguments: list[str]) -> int:
         raise unknown_name("command", name, COMMANDS)
     module_name, summary = COMMANDS[name]
     module = importlib.import_module(module_name)
-    parser = Parser(prog=f"uer-ds {name}", description=module.__doc__ or summary)
-    parser.add_argument("--local_rank", type=int, default=-1, help="set by the deepspeed launcher; not used")
+    parser = Parser(
+        prog=f"uer-ds {name}",
+        description=module.__doc__ or summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # the deepspeed launcher appends it
     module.add_arguments(parser)
     rewrite = getattr(module, "rewrite_arguments", None)
     rest = rewrite(arguments[1:]) if rewrite else arguments[1:]

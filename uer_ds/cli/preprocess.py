@@ -2,6 +2,11 @@
 
 Masks, pairs and row lengths are drawn when samples are read, so options about them are only kept as defaults for
 `uer-ds pretrain`. The same command again goes on where it stopped, or says that the dataset is finished.
+
+Text by --data_processor: mlm, lm, t5, bilm: one document a line. bert, albert, gsg, bart: one sentence a line, a blank
+line between documents (or one document a line, see --split_sentences). mt, prefixlm: source TAB target. cls, cls_mlm:
+label TAB text [TAB second text]. llm_sft: JSON lines with instruction, input, output. All also .jsonl, .parquet, .gz,
+.zst.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ class DataConfig:
     eval_dataset_path: str | None = option(
         None, "held-out dataset, evaluated at the start, every eval_steps and at the end"
     )
-    data_processor: str | None = option(None, "objective; default: the model JSON's, else bert", OBJECTIVES)
+    data_processor: str | None = option(
+        None, "objective; default: that of the model JSON, of the dataset, bert", OBJECTIVES
+    )
     seq_length: int | None = option(None, "tokens a row; default: the one given to preprocess, else 128")
     tgt_seq_length: int | None = option(None, "target tokens a row; default: the one given to preprocess, else 128")
     no_packing: bool = option(False, "one document a row with padding (UER-py's way) instead of full rows")
@@ -91,7 +93,8 @@ class TrainConfig:
     keep_checkpoints: int = option(0, "newest checkpoints to keep; 0: all")
     seed: int = option(7, "seed of weights, order, masking and dropout")
     deep_init: bool = option(False, "initialise residual projections with N(0, 0.02 / sqrt(2 L))")
-    no_resume: bool = option(False, "start over although the output folder holds a checkpoint")
+    no_resume: bool = option(False, "start over although the output folder holds a checkpoint; needs --force then")
+    force: bool = option(False, "with --no_resume: remove the checkpoints in the output folder")
     max_minutes: float = option(0.0, "save and stop after this many minutes; 0: no limit")
     deepspeed_checkpoint_activations: bool = option(False, "recompute activations in the backward pass")
     deepspeed_checkpoint_layers_num: int = option(1, "layers in one recomputed piece")
@@ -148,8 +151,18 @@ def _check_run(run: RunConfig) -> None:
         "--accumulation_steps": run.train.accumulation_steps,
         "--save_checkpoint_steps": run.train.save_checkpoint_steps,
         "--report_steps": run.train.report_steps,
-        "--seq_length": run.data.seq_length or 1,
+        "--seq_length": 1 if run.data.seq_length is None else run.data.seq_length,
+        "--tgt_seq_length": 1 if run.data.tgt_seq_length is None else run.data.tgt_seq_length,
     }
+    for name in ("keep_checkpoints", "eval_steps", "eval_samples", "max_minutes"):
+        if getattr(run.train, name) < 0:
+            raise UserError(f"--{name} is {getattr(run.train, name)}; expected 0 or more.")
+    if run.data.loader_workers < 0:
+        raise UserError(f"--loader_workers is {run.data.loader_workers}; expected 0 or more.")
+    if run.optim.warmup == 0 and run.optim.scheduler in ("inverse_sqrt", "tri_stage"):
+        raise UserError(
+            f"--scheduler {run.optim.scheduler} needs a warm-up, found --warmup 0; give a fraction above 0."
+        )
     for name, value in positive.items():
         if value < 1:
             raise UserError(f"{name} is {value}; expected a positive integer.")

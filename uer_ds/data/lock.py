@@ -39,6 +39,12 @@ class FolderLock:
                     f"{self.option} {self.path.parent} is being written by another run (process {owner}); "
                     "wait for it, stop it, or choose another folder."
                 ) from None
+            except OSError as error:
+                self._file.close()
+                raise UserError(
+                    f"{self.option} {self.path.parent} is on a file system without locks ({error.strerror}); "
+                    "choose a folder on another one, or mount it with flock."
+                ) from error
             if self._still_there():
                 break
             self._file.close()  # its owner removed it between our open and our lock

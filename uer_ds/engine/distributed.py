@@ -44,10 +44,6 @@ class Group:
             dist.all_reduce(total, group=self._group)
         return total
 
-    def any(self, wish: bool) -> bool:
-        """True when any rank says so."""
-        return bool(self.sum([float(wish)]).item() > 0)
-
     def on_first(self, work: Callable[[], T]) -> T:
         """Let rank 0 do `work`; every rank gets its result, or its `UserError`. Nobody waits for a rank that failed."""
         result, mistake = None, None
@@ -108,6 +104,11 @@ def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     _use_cores(place.local_world_size)
     accelerator = get_accelerator()
     if accelerator.device_name() != "cpu":
+        if place.local_rank >= accelerator.device_count():
+            raise UserError(
+                f"{place.local_world_size} processes on this machine, but {accelerator.device_count()} "
+                f"{accelerator.device_name()} devices; start no more processes than devices, or set DS_ACCELERATOR=cpu."
+            )
         accelerator.set_device(place.local_rank)
     try:
         deepspeed.init_distributed(
@@ -184,8 +185,10 @@ def _free_port() -> int:
 
 def _use_cores(local_world_size: int) -> None:
     """Share this machine's cores between its processes, unless the user has said how many threads to use."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    if chosen is None or (chosen == "1" and "TORCHELASTIC_RUN_ID" in os.environ):  # torchrun's habit, nobody's choice
+        share = (os.cpu_count() or 1) // local_world_size
+        torch.set_num_threads(max(1, min(len(os.sched_getaffinity(0)), share)))
 
 
 def _network_error(error: Exception, address: str, port: int) -> Exception:

@@ -11,6 +11,11 @@ from typing import Any
 
 from uer_ds.errors import UserError
 
+OPTIONS_INSTEAD = {
+    "optimizer": "--optimizer, --learning_rate, --weight_decay, --beta1 and --beta2",
+    "scheduler": "--scheduler and --warmup",
+}
+
 NEVER = 2**31 - 1
 """Updates between DeepSpeed's own progress lines: our reports say more."""
 
@@ -22,11 +27,12 @@ def engine_config(
     accumulation_steps: int,
     world_size: int,
     max_grad_norm: float,
-    learning_rate: float,
+    whole_matrices: str | None = None,
 ) -> dict[str, Any]:
     """Fill `given` (the user's DeepSpeed JSON, from the file `where`) with what the options own.
 
     Values "auto" are filled in silently; any other value that differs from the option is a `UserError` naming both.
+    `whole_matrices` names an optimizer that ZeRO cannot partition.
     """
     owned = {
         "train_micro_batch_size_per_gpu": (batch_size, "--batch_size"),
@@ -41,9 +47,16 @@ def engine_config(
         found = given.get(key, "auto")
         if found not in ("auto", value):
             raise contradiction(where, key, found, option, value)
-    _check_learning_rate(given, where, learning_rate)
-    if "scheduler" in given:
-        raise UserError(f"{where}: has a 'scheduler'; the schedule belongs to --scheduler and --warmup, so remove it.")
+    for section, options in OPTIONS_INSTEAD.items():
+        if section in given:
+            raise UserError(
+                f"{where}: has the section {section!r}, which belongs to {options}; remove it from the file."
+            )
+    if whole_matrices and zero_stage(given):
+        raise UserError(
+            f"--optimizer {whole_matrices} needs whole matrices, but {where} partitions them (ZeRO stage "
+            f"{zero_stage(given)}); give --ds_config zero0."
+        )
     filled = {**given, **{key: value for key, (value, _) in owned.items()}}
     # UER-py's Adam is ours (no bias correction, decay after the step): elementwise, so every ZeRO stage may hold it.
     filled.setdefault("zero_allow_untested_optimizer", True)
@@ -60,12 +73,7 @@ def contradiction(where: str, key: str, found: Any, option: str, value: Any) -> 
     )
 
 
-def _check_learning_rate(given: dict[str, Any], where: str, learning_rate: float) -> None:
-    found = given.get("optimizer", {}).get("params", {}).get("lr", "auto")
-    if found not in ("auto", learning_rate):
-        raise contradiction(where, "optimizer.params.lr", found, "--learning_rate", learning_rate)
-
-
 def zero_stage(config: dict[str, Any]) -> int:
     """The ZeRO stage (0 to 3) of a DeepSpeed JSON."""
-    return int(config.get("zero_optimization", {}).get("stage", 0))
+    stage = (config.get("zero_optimization") or {}).get("stage", 0)
+    return stage if isinstance(stage, int) else 0  # DeepSpeed itself refuses the rest

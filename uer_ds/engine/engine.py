@@ -83,25 +83,42 @@ class Engine:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, at the same stage and number of ranks. Collective."""
-        found, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
+        try:
+            found, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
+        except (OSError, RuntimeError, KeyError, ValueError, AssertionError, EOFError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{folder}: the engine's state cannot be read ({reason}); "
+                "remove this folder to use the checkpoint before."
+            ) from error
         if found is None:
             raise UserError(
                 f"{folder}: DeepSpeed finds no state in its folder {ENGINE_TAG!r}; the checkpoint is damaged."
             )
 
-    def full_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter, whole and in float32 on the CPU, under each of its names, one at a time. Collective."""
+    def full_weights(self, keep: bool) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter, whole and in float32 on the CPU, under each of its names, one at a time.
+
+        Collective; only ranks that `keep` get anything.
+        """
+        masters = self._unpartitioned_masters()
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
-            whole: Tensor | None = parameter.detach()
-            if self.stage == 3 or self._low_precision:
+            whole: Tensor | None = masters.get(parameter, parameter.detach())
+            if self.stage > 0 and (self.stage == 3 or self._low_precision):
                 whole = safe_get_full_fp32_param(parameter)
-            yield name, (parameter if whole is None else whole).detach().float().cpu()
+            assert whole is not None, f"DeepSpeed holds no float32 weights for {name}"
+            if keep:
+                yield name, whole.detach().float().cpu()
+
+    def _unpartitioned_masters(self) -> dict[Tensor, Tensor]:
+        """Stage 0 in low precision: the float32 weights behind the model's rounded ones."""
+        if self.stage > 0 or not self._low_precision:
+            return {}
+        wrapper = self._engine.optimizer
+        groups = zip(wrapper.fp16_groups, wrapper.fp32_groups, strict=True)
+        return {half: full for halves, fulls in groups for half, full in zip(halves, fulls, strict=True)}
 
     def report(self, scalars: Iterable[tuple[str, float]], samples: int) -> None:
         """Hand scalars to the monitors that the DeepSpeed JSON names (W&B, CSV, Comet, TensorBoard)."""
         if self._engine.monitor.enabled:
             self._engine.monitor.write_events([(name, value, samples) for name, value in scalars])
-
-    def close(self) -> None:
-        """Release hooks and buffers."""
-        self._engine.destroy()

@@ -39,7 +39,7 @@ def launch_command(world_size: int, gpu_ranks: Sequence[int], master_ip: str, co
     world = base64.urlsafe_b64encode(json.dumps(devices).encode()).decode()
     launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
     launcher += [f"--node_rank={ranks[0] // len(ranks)}", f"--master_addr={address}", f"--master_port={port}"]
-    return [*launcher, "--log_level=error", "--no_local_rank", "--module", "uer_ds", *command]
+    return [*launcher, "--log_level=critical", "--no_local_rank", "--module", "uer_ds", *command]
 
 
 def parse_master(master_ip: str) -> tuple[str, int]:

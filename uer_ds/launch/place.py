@@ -45,9 +45,10 @@ def find_place(environ: Mapping[str, str]) -> Place:
     if "RANK" in environ and "WORLD_SIZE" in environ:
         return _from_torch(environ)
     if "OMPI_COMM_WORLD_SIZE" in environ:
-        return _from_mpi(environ, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_")
-    if "PMI_SIZE" in environ and "PMI_RANK" in environ:
-        return _from_mpi(environ, "PMI_RANK", "PMI_SIZE", "MPI_LOCAL")
+        local = ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE")
+        return _from_mpi(environ, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", *local)
+    if "PMI_SIZE" in environ and "MPI_LOCALNRANKS" in environ:  # SLURM's PMI plugin sets PMI_* too, without the latter
+        return _from_mpi(environ, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
     if "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
         return _from_slurm(environ)
     return Place("none", 0, 1, 0, 1, LOOPBACK, 0)
@@ -66,16 +67,16 @@ def _from_torch(environ: Mapping[str, str]) -> Place:
     )
 
 
-def _from_mpi(environ: Mapping[str, str], rank: str, size: str, local: str) -> Place:
+def _from_mpi(environ: Mapping[str, str], rank: str, size: str, local_rank: str, local_size: str) -> Place:
     world_size = _number(environ, size)
-    local_world_size = _number(environ, f"{local}SIZE", environ.get("MPI_LOCALNRANKS", str(world_size)))
+    local_world_size = _number(environ, local_size, str(world_size))
     one_machine = local_world_size == world_size
     job = environ.get("PMIX_NAMESPACE", environ.get("PMI_JOBID", environ.get("MPIEXEC_HOSTNAME", "mpi")))
     return Place(
         launcher="mpirun",
         rank=_number(environ, rank),
         world_size=world_size,
-        local_rank=_number(environ, f"{local}RANK", environ.get("MPI_LOCALRANKID", environ[rank])),
+        local_rank=_number(environ, local_rank, environ[rank]),
         local_world_size=local_world_size,
         address=environ.get("MASTER_ADDR", LOOPBACK if one_machine else ""),
         port=_number(environ, "MASTER_PORT", str(job_port(job))),

@@ -53,6 +53,7 @@ class Meter:
     rows: list[list[float]] = field(default_factory=list)
     _pending: list[Tensor] = field(default_factory=list)
     _tokens: int = 0
+    _updates: int = 0
     _clock: float = field(default_factory=time.perf_counter)
 
     def add(self, terms: Terms, tokens: int) -> None:
@@ -61,6 +62,7 @@ class Meter:
         scalars = [scalar.to(torch.float64) for pair in terms.values() for scalar in pair]
         self._pending.append(torch.stack(scalars))
         self._tokens += tokens
+        self._updates += 1
 
     def flush(self, group: Group) -> None:
         """Bring this window's device scalars to the host and sum them over ranks."""
@@ -68,20 +70,20 @@ class Meter:
             self.rows += group.sum(torch.stack(self._pending)).tolist()
             self._pending = []
 
-    def updates_in_window(self) -> int:
-        """Updates since the last report, those before a resume included."""
-        return len(self._pending) + len(self.rows)
-
     def averages(self, group: Group) -> dict[str, float]:
-        """Means over the window and tokens per second; starts the next window."""
+        """Means over the window; tokens per second and seconds per update since training began or went on here.
+
+        Starts the next window.
+        """
         self.flush(group)
         columns = [sum(column) for column in zip(*self.rows, strict=True)]
         totals = {name: (columns[2 * i], columns[2 * i + 1]) for i, name in enumerate(self.names)}
         now = time.perf_counter()
         seconds = now - self._clock
         rate = self._tokens / seconds if seconds > 0 else 0.0
-        self.rows, self._tokens, self._clock = [], 0, now
-        return {**means(totals), "tokens_per_second": rate, "seconds": seconds}
+        per_update = seconds / max(1, self._updates)
+        self.rows, self._tokens, self._updates, self._clock = [], 0, 0, now
+        return {**means(totals), "tokens_per_second": rate, "seconds_per_update": per_update}
 
     def start(self) -> None:
         """Training begins now: what was before (loading, a first evaluation) is no part of the rate."""

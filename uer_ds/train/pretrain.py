@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
+from uer_ds.config.options import non_default_values
 from uer_ds.config.run import RunConfig
 from uer_ds.data.blend import Blend
 from uer_ds.data.dataset import Dataset, open_dataset
@@ -31,13 +33,19 @@ from uer_ds.models.weights import load_weights
 from uer_ds.objectives import build_objective
 from uer_ds.tokenizers import Tokenizer
 from uer_ds.train import reports
-from uer_ds.train.checkpoint import State, find_checkpoints, read_state, save_checkpoint
+from uer_ds.train.checkpoint import State, find_checkpoints, read_state, remove_checkpoint, save_checkpoint
 from uer_ds.train.evaluate import evaluate
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
 from uer_ds.train.optim import build_optimizer
 from uer_ds.train.schedules import multiplier
 from uer_ds.train.stopping import REQUEUE, StopWish
+
+MAY_CHANGE = ("dataset_path", "eval_dataset_path", "loader_workers")
+"""Data options that may differ when a run is resumed.
+
+Paths (the datasets' fingerprints count) and what only costs time.
+"""
 
 
 def pretrain(run: RunConfig, place: Place) -> int:
@@ -75,6 +83,7 @@ class Trainer:
         self.progress, self.meter = Progress(), Meter()
         if self.resume_from is not None:
             self._resume(self.resume_from)
+        self.saved_updates = self.progress.updates
         self.console: reports.Console | None = None
         self.files: reports.Files | None = None
 
@@ -85,8 +94,20 @@ class Trainer:
         return make_objective(self.run, [open_dataset(path)]) if path else None
 
     def _newest_checkpoint(self) -> Path | None:
-        found = [] if self.run.train.no_resume else find_checkpoints(self.output)
-        return self.group.broadcast(found[-1] if found else None)
+        return self.group.on_first(self._choose_checkpoint)
+
+    def _choose_checkpoint(self) -> Path | None:
+        found = find_checkpoints(self.output)
+        if not found or not self.run.train.no_resume:
+            return found[-1] if found else None
+        if not self.run.train.force:
+            raise UserError(
+                f"--no_resume, but {self.output} holds {len(found)} checkpoints, the newest {found[-1].name}; "
+                "choose another --output_model_path, or give --force to remove them."
+            )
+        for path in found:
+            remove_checkpoint(path)
+        return None
 
     def _build_engine(self) -> Engine:
         run = self.run
@@ -98,7 +119,7 @@ class Trainer:
             accumulation_steps=run.train.accumulation_steps,
             world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
-            learning_rate=run.optim.learning_rate,
+            whole_matrices="adafactor" if run.optim.optimizer == "adafactor" else None,
         )
         model = self._build_model()
         return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
@@ -122,8 +143,14 @@ class Trainer:
                 f"{checkpoint}: was written with {_words(state.layout)}, this run has {_words(self.layout())}; "
                 "use the same again, or another --output_model_path with --pretrained_model_path."
             )
-        if state.tokenizer["fingerprint"] != self.tokenizer.fingerprint:
-            raise UserError(f"{checkpoint}: was trained with another vocabulary than the dataset's; use the same one.")
+        ours = self.identity()
+        for key in {**state.identity, **ours}:
+            before, now = state.identity.get(key, "default"), ours.get(key, "default")
+            if before != now:
+                raise UserError(
+                    f"{checkpoint}: was trained with {key} {before}, this run has {now}; "
+                    "use the same again, or another --output_model_path with --pretrained_model_path."
+                )
         self.engine.load(checkpoint)
         self.progress = Progress(state.updates, state.samples, state.tokens)
         if self.group.place.is_first:  # rows are already summed over ranks
@@ -137,6 +164,20 @@ class Trainer:
             "zero stage": zero_stage(self.run.engine),
             "batch_size": train.batch_size,
             "accumulation_steps": train.accumulation_steps,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change in the course of a run: model, samples and their order, kind of optimizer."""
+        run = self.run
+        model = {f"model.{key}": value for key, value in run.model.to_dict().items() if key != "dropout"}
+        data = {f"data.{key}": value for key, value in non_default_values(run.data).items() if key not in MAY_CHANGE}
+        return {
+            **model,
+            **data,
+            "datasets": [dataset.manifest.fingerprint for dataset in self.datasets],
+            "tokenizer": self.tokenizer.fingerprint,
+            "--seed": run.train.seed,
+            "--optimizer": run.optim.optimizer,
         }
 
     # -- running -------------------------------------------------------------------------------------------------------
@@ -182,6 +223,7 @@ class Trainer:
             accumulation=run.train.accumulation_steps,
             consumed=self.progress.samples,
             workers=run.data.loader_workers,
+            pin_memory=self.engine.device.type == "cuda",
         )
 
     def _rhythm(self) -> Rhythm:
@@ -208,9 +250,8 @@ class Trainer:
     # -- events --------------------------------------------------------------------------------------------------------
 
     def _report(self, progress: Progress, rate: float) -> None:
-        window = self.meter.updates_in_window()
         values = self.meter.averages(self.group)
-        seconds = values.pop("seconds")
+        seconds_per_update = values.pop("seconds_per_update")
         report = {
             "update": progress.updates,
             "total_updates": self.run.total_updates,
@@ -220,7 +261,7 @@ class Trainer:
             "learning_rate": rate,
             "grad_norm": self.engine.grad_norm(),
             "memory_gb": memory_gb(),
-            "seconds_left": seconds / max(1, window) * (self.run.total_updates - progress.updates),
+            "seconds_left": seconds_per_update * (self.run.total_updates - progress.updates),
         }
         if self.group.place.is_first:
             assert self.console and self.files
@@ -242,7 +283,7 @@ class Trainer:
             self.files.write(report, reports.EVALUATION_FILE, "eval")
 
     def _save(self, progress: Progress) -> None:
-        if progress.updates == 0:
+        if progress.updates == self.saved_updates:  # 0, or a stop right after a checkpoint
             return
         self.meter.flush(self.group)
         path = save_checkpoint(
@@ -254,6 +295,7 @@ class Trainer:
             self.group,
             keep=self.run.train.keep_checkpoints,
         )
+        self.saved_updates = progress.updates
         if self.group.place.is_first:
             assert self.console
             self.console.say(f"saved {path}")
@@ -265,6 +307,7 @@ class Trainer:
             tokens=progress.tokens,
             layout=self.layout(),
             seed=self.run.train.seed,
+            identity=self.identity(),
             tokenizer={"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint},
             datasets=[{"path": str(path)} for path in self.run.data.dataset_path],
             run=self.run.to_dict(),
@@ -276,8 +319,15 @@ class Trainer:
     # -- saying --------------------------------------------------------------------------------------------------------
 
     def _open_reports(self) -> None:
-        if not self.group.place.is_first:
-            return
+        self.group.on_first(self._open_reports_here)
+
+    def _open_reports_here(self) -> None:
+        try:
+            self._open_files()
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another path.") from error
+
+    def _open_files(self) -> None:
         run, done = self.run, self.progress.updates
         configuration = run.to_dict()
         board = Path(run.paths.tensorboard_dir or self.output / "tensorboard")

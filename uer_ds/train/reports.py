@@ -110,7 +110,7 @@ class Files:
         self._output = output
         for name in (METRICS_FILE, EVALUATION_FILE):
             keep_until(output / name, done_updates)
-        self._board = SummaryWriter(str(tensorboard_dir), purge_step=done_updates + 1 if done_updates else None)
+        self._board = SummaryWriter(str(tensorboard_dir), purge_step=done_updates + 1 if done_updates else 0)
         text = json.dumps(configuration, indent=2, ensure_ascii=False)
         self._board.add_text("configuration", f"```json\n{text}\n```", done_updates)
         self._board.flush()
