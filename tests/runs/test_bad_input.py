@@ -256,5 +256,5 @@ def test_a_run_is_resumed_only_as_the_same_run(
         said = mistake(capsys, "pretrain", *pretrain_options(material, folder, **{"total_steps": 2, **change}))
         assert words in said
     assert (folder / "checkpoint-1" / "state.json").is_file()
-    assert main(["pretrain", *pretrain_options(material, folder, total_steps=2, no_resume=True, force=True)]) == 0
+    run("uer-ds", "pretrain", *pretrain_options(material, folder, total_steps=2, no_resume=True, force=True))
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]

@@ -79,10 +79,13 @@ class Trainer:
         self.objective = make_objective(run, self.datasets)
         self.held_out = self._held_out_objective()
         self.resume_from = self._newest_checkpoint()
+        state = read_state(self.resume_from) if self.resume_from else None
+        if state is not None:
+            self._check_same_run(state)
         self.engine = self._build_engine()
         self.progress, self.meter = Progress(), Meter()
-        if self.resume_from is not None:
-            self._resume(self.resume_from)
+        if state is not None:
+            self._resume(state)
         self.saved_updates = self.progress.updates
         self.console: reports.Console | None = None
         self.files: reports.Files | None = None
@@ -136,22 +139,23 @@ class Trainer:
                 print(f"{self.run.paths.pretrained_model_path}: {report}", flush=True)
         return model
 
-    def _resume(self, checkpoint: Path) -> None:
-        state = read_state(checkpoint)
+    def _check_same_run(self, state: State) -> None:
+        """Refuse to go on with a checkpoint of another model, dataset, order or layout."""
+        advice = "use the same again, or another --output_model_path with --pretrained_model_path"
         if state.layout != self.layout():
             raise UserError(
-                f"{checkpoint}: was written with {_words(state.layout)}, this run has {_words(self.layout())}; "
-                "use the same again, or another --output_model_path with --pretrained_model_path."
+                f"{self.resume_from}: was written with {_words(state.layout)}, this run has {_words(self.layout())}; "
+                f"{advice}."
             )
         ours = self.identity()
         for key in {**state.identity, **ours}:
             before, now = state.identity.get(key, "default"), ours.get(key, "default")
             if before != now:
-                raise UserError(
-                    f"{checkpoint}: was trained with {key} {before}, this run has {now}; "
-                    "use the same again, or another --output_model_path with --pretrained_model_path."
-                )
-        self.engine.load(checkpoint)
+                raise UserError(f"{self.resume_from}: was trained with {key} {before}, this run has {now}; {advice}.")
+
+    def _resume(self, state: State) -> None:
+        assert self.resume_from is not None
+        self.engine.load(self.resume_from)
         self.progress = Progress(state.updates, state.samples, state.tokens)
         if self.group.place.is_first:  # rows are already summed over ranks
             self.meter.names, self.meter.rows = state.meter_names, state.meter_rows
