@@ -31,21 +31,21 @@ last_update() { # the update of the last report, 0 before there is one
     sed -n '$s/.*"update": \([0-9]*\),.*/\1/p' "$out/run/metrics.jsonl" 2>/dev/null | grep . || echo 0
 }
 
-step "1/6 real reviews"
+step "1/6 real reviews 真实评论"
 [ -e "$out/text/cloze.txt" ] || uer-ds demo-data "$out/text"
 
-step "2/6 vocabulary"
+step "2/6 vocabulary 词表"
 [ -e "$out/vocab.txt" ] ||
     uer-ds vocab --corpus_path "$out/text/reviews.txt" --delimiter bert --min_count 3 --output_path "$out/vocab.txt"
 
-step "3/6 indexed datasets"
+step "3/6 indexed datasets 索引数据集"
 for part in reviews held_out; do
     uer-ds preprocess --corpus_path "$out/text/$part.txt" --vocab_path "$out/vocab.txt" --dataset_path "$out/$part" \
         --processes_num 2 --data_processor mlm
 done
 
 if ! ls -d "$out"/run/checkpoint-* >/dev/null 2>&1; then
-    step "4/6 pre-training, interrupted half-way on purpose"
+    step "4/6 pre-training, interrupted half-way on purpose 预训练，中途故意打断"
     rm -f "$out/run/metrics.jsonl" "$out/run/.lock" # of a run that was killed before its first checkpoint
     pretrain &
     launcher=$!
@@ -60,12 +60,12 @@ if ! ls -d "$out"/run/checkpoint-* >/dev/null 2>&1; then
     trap - EXIT
 fi
 if [ ! -e "$out/run/checkpoint-$steps" ]; then
-    step "4/6 the same command again resumes"
+    step "4/6 the same command again resumes 同一条命令继续训练"
     pretrain
 fi
 
-step "5/6 export to Hugging Face"
+step "5/6 export to Hugging Face 导出"
 [ -e "$out/huggingface" ] || uer-ds convert "$out/run/checkpoint-$steps" "$out/huggingface" --to huggingface
 
-step "6/6 fill in the blanks"
+step "6/6 fill in the blanks 完形填空"
 uer-ds demo-report "$out"

@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
 def show_cloze(folder: Path, checkpoint: Path) -> None:
     """Print each held-out sentence with the most probable fillings, trained and untrained."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder / "huggingface")
     trained = AutoModelForMaskedLM.from_pretrained(folder / "huggingface").eval()
     untrained = AutoModelForMaskedLM.from_config(trained.config).eval()  # same architecture, random weights
