@@ -10,8 +10,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from uer_ds import __version__
+from uer_ds.cli.compat import say_modern_form
 from uer_ds.cli.parser import Parser
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.launch.place import find_place
@@ -88,11 +90,21 @@ def run_command(arguments: list[str]) -> int:
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # the deepspeed launcher appends it
     module.add_arguments(parser)
-    rewrite = getattr(module, "rewrite_arguments", None)
-    rest = rewrite(arguments[1:]) if rewrite else arguments[1:]
-    args = parser.parse_args(rest)
+    args = parser.parse_args(rest := _modern(name, module, arguments[1:]))
     args.arguments = rest
     return module.run(args)
+
+
+def _modern(name: str, module: ModuleType, given: list[str]) -> list[str]:
+    """Today's form of a command line, said once where it differs."""
+    modernise = getattr(module, "modernise", None)
+    if modernise is None:
+        return given
+    modern: list[str] = modernise(given)
+    line = say_modern_form(name, given, modern)
+    if line and _speaks():
+        print(line, file=sys.stderr)
+    return modern
 
 
 def overview() -> str:

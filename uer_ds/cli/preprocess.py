@@ -12,20 +12,18 @@ label TAB text [TAB second text]. llm_sft: JSON lines with instruction, input, o
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from uer_ds.cli.compat import modernise_preprocess, say_modern_form
+from uer_ds.cli.compat import modernise_preprocess
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.cli.progress import ProgressBar, table
 from uer_ds.config.options import option
 from uer_ds.config.run import TokenizerConfig
 from uer_ds.data.corpus import FORMATS
 from uer_ds.errors import UserError
-from uer_ds.launch.place import find_place
 from uer_ds.registry import OBJECTIVES, TOKENIZERS
 
 RULES = {
@@ -98,13 +96,8 @@ OBSOLETE = {
 """UER-py's options that have become meaningless, and what happens instead."""
 
 
-def rewrite_arguments(arguments: list[str]) -> list[str]:
-    """Accept the model zoo page's older spelling `--target X`."""
-    modern = modernise_preprocess(arguments)
-    line = say_modern_form("preprocess", arguments, modern)
-    if line and find_place(os.environ).is_first:
-        print(line, file=sys.stderr)
-    return modern
+modernise = modernise_preprocess
+"""How `uer-ds` rewrites older spellings of this command line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uer_ds.cli.compat import modernise_pretrain, say_modern_form
+from uer_ds.cli.compat import modernise_pretrain
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.config.options import read_values
@@ -30,13 +29,8 @@ DEFAULT_ENGINE = "zero1"
 SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": TrainConfig, "paths": PathConfig}
 
 
-def rewrite_arguments(arguments: list[str]) -> list[str]:
-    """Accept the model zoo page's older spellings."""
-    modern = modernise_pretrain(arguments)
-    line = say_modern_form("pretrain", arguments, modern)
-    if line and find_place(os.environ).is_first:
-        print(line, file=sys.stderr)
-    return modern
+modernise = modernise_pretrain
+"""How `uer-ds` rewrites older spellings of this command line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
