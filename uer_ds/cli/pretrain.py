@@ -52,7 +52,8 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
         "--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port"
     )
     old = parser.add_argument_group("accepted for UER-py's and TencentPretrain's command lines, without effect")
-    for name in ("--deepspeed", "--enable_zero3", "--dynamic_masking"):
+    group.add_argument("--enable_zero3", action="store_true", help="TencentPretrain's name for --ds_config zero3")
+    for name in ("--deepspeed", "--dynamic_masking"):
         old.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     for name in ("--backend", "--instances_buffer_size", "--log_level", "--log_file_level"):
         old.add_argument(name, help=argparse.SUPPRESS)
@@ -77,7 +78,8 @@ def make_run_config(args: argparse.Namespace) -> RunConfig:
     if paths.output_model_path is None:
         raise UserError("--output_model_path is missing; name the folder for checkpoints and metrics.")
     model_path = find_json("models", paths.config_path or DEFAULT_MODEL, "--config_path")
-    engine_path = find_json("ds_configs", paths.ds_config or DEFAULT_ENGINE, "--ds_config")
+    default_engine = "zero3" if args.enable_zero3 else DEFAULT_ENGINE
+    engine_path = find_json("ds_configs", paths.ds_config or default_engine, "--ds_config")
     from_json = split_json(read_json_object(model_path), str(model_path))
     values = {name: {**from_json[name], **given_values(args, cls)} for name, cls in SECTIONS.items()}
     model_values = {**from_json["model"], **given_values(args, ModelConfig)}
