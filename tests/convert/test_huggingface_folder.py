@@ -10,6 +10,7 @@ import pytest
 from uer_ds.cli.main import main
 from uer_ds.convert import convert
 from uer_ds.errors import UserError
+from uer_ds.models.zoo import load_config
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -128,6 +129,38 @@ def test_label_names_travel(small_bert, tmp_path):
     assert json.loads((tmp_path / "again" / "config.json").read_text())["label2id"] == {"bad": 0, "good": 1}
     with pytest.raises(UserError, match="3 names"):
         convert(tmp_path / "x.bin", tmp_path / "wrong", labels=["a", "b", "c"])
+
+
+def test_the_configuration_of_a_bare_file_by_name(small_model, tmp_path):
+    """The page's RoBERTa sizes need neither a JSON nor a number of heads."""
+    config = load_config("roberta_L-2_H-128", vocab_size=50)
+    model = small_model(tmp_path / "model", config.to_dict())
+    report = convert(model / "model.safetensors", tmp_path / "hf", config_path="roberta_L-2_H-128")
+    assert report.config.heads_num == 2
+    assert report.export.difference is not None
+    assert report.export.difference < 1e-5
+
+
+def test_names_of_tags_travel(tmp_path):
+    """Token classification: from Hugging Face to UER-py's label2id file and back, and without names."""
+    tags = ["O", "B-PER", "I-PER", "B-LOC"]
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 1}
+    config = transformers.BertConfig(**sizes, vocab_size=50, id2label=dict(enumerate(tags)))
+    transformers.BertForTokenClassification(config).save_pretrained(tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "ner.bin", to="uer")
+    label2id = json.loads((tmp_path / "ner_labels.json").read_text())
+    assert label2id == {tag: number for number, tag in enumerate(tags)}
+    convert(tmp_path / "ner.bin", tmp_path / "again")
+    loaded = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "again")
+    assert loaded.config.id2label == dict(enumerate(tags))
+    assert loaded.config.label2id == label2id
+    (tmp_path / "ner_labels.json").unlink()  # what UER-py's run_ner.py writes has no names
+    convert(tmp_path / "ner.bin", tmp_path / "named", labels=tags)
+    assert json.loads((tmp_path / "named" / "config.json").read_text())["label2id"] == label2id
+    convert(tmp_path / "ner.bin", tmp_path / "padded", labels=tags[:3])  # UER-py's taggers have a class for padding
+    assert json.loads((tmp_path / "padded" / "config.json").read_text())["id2label"]["3"] == "[PAD]"
+    with pytest.raises(UserError, match="2 names"):
+        convert(tmp_path / "ner.bin", tmp_path / "wrong", labels=tags[:2])
 
 
 def test_siamese_models(small_bert, tmp_path):

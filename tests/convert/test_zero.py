@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from uer_ds.convert import convert
-from uer_ds.convert.zero import read_zero
 from uer_ds.errors import UserError
+from uer_ds.storage.zero import read_zero
 
 WORKER = Path(__file__).with_name("zero_worker.py")
 ROOT = Path(__file__).resolve().parents[2]

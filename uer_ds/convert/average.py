@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from uer_ds.convert.formats import Checkpoint, config_beside, open_checkpoint
-from uer_ds.convert.lazy import LazyTensor, checksum
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.rules import listed
 from uer_ds.convert.staging import publish_files, publish_folder, refuse_existing, staged
 from uer_ds.convert.tokenizer_files import write_json
-from uer_ds.convert.writers import write_safetensors, write_safetensors_file, write_torch
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor, checksum
+from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch
 
 WEIGHT_SUFFIXES = (".bin", ".safetensors", ".pt")
 LEFT_OUT = ("state.json", ".index.json")

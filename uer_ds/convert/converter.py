@@ -22,8 +22,8 @@ from uer_ds.convert.our_model import Hints, read_our_model
 from uer_ds.convert.sbert import SIAMESE, two_streams
 from uer_ds.convert.staging import refuse_existing
 from uer_ds.convert.tokenizer_files import saved_tokenizer
-from uer_ds.convert.writers import SHARD_BYTES
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.storage.writers import SHARD_BYTES
 from uer_ds.tokenizers import Tokenizer
 
 FORMATS = ("huggingface", "uer", "safetensors")

@@ -14,8 +14,8 @@ import torch
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bart import position_table
-from uer_ds.convert.lazy import LazyTensor, TensorMap
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor, TensorMap
 
 ERAS = ("2021", "2022", "2023")
 PRESENT = "2023"

@@ -13,15 +13,15 @@ from uer_ds.convert.families.catalogue import by_config, by_name
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import config_beside, labels_beside
 from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
-from uer_ds.convert.lazy import TensorMap
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.staging import publish_files, publish_folder, staged
 from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
-from uer_ds.convert.writers import write_safetensors, write_safetensors_file, write_torch
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import TensorMap
+from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch
 
 # What UER-py reads from a model JSON without a default of its own.
 UER_KEYS = (

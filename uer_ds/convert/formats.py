@@ -6,26 +6,19 @@ layouts of names (ours and Hugging Face's) by the name of the word table.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import read_json_object
-from uer_ds.convert.lazy import LazyTensor
-from uer_ds.convert.readers import file_kind, read_weights
 from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
-from uer_ds.convert.zero import deepspeed_folder, read_zero
 from uer_ds.errors import UserError
-from uer_ds.models.old_names import present_names
-
-WEIGHT_FILES = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-    "tencentpretrain_model.bin.index.json",
-)
+from uer_ds.models.weight_files import under_present_names
+from uer_ds.models.zoo import model_values
+from uer_ds.storage.folders import read_folder
+from uer_ds.storage.lazy import LazyTensor
+from uer_ds.storage.places import newest_checkpoint
+from uer_ds.storage.readers import file_kind, read_weights
 
 
 @dataclass(frozen=True)
@@ -46,10 +39,15 @@ class Checkpoint:
 
     @property
     def labels(self) -> list[str] | None:
-        """Names of labels in the order of their ids, where names were given."""
-        ids = (self.config or {}).get("label2id") or self._labels_file()
-        names = sorted(ids, key=lambda name: int(ids[name]))
-        return None if all(name.startswith("LABEL_") for name in names) else names
+        """Names of labels in the order of their ids, where names were given (at Hugging Face one map may lack them)."""
+        config = self.config or {}
+        named = config.get("id2label") or {}
+        by_name = {name: number for number, name in named.items()}
+        for ids in (by_name, config.get("label2id") or {}, self._labels_file()):
+            names = sorted(ids, key=lambda name: int(ids[name]))
+            if not all(name.startswith("LABEL_") for name in names):
+                return names
+        return None
 
     def _labels_file(self) -> dict[str, Any]:
         path = labels_beside(self.path)
@@ -57,14 +55,14 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> Checkpoint:
-    """Find out what `path` is and open it; `config_path` is a model JSON for files that have none beside them."""
+    """Find out what `path` is and open it; `config_path` is a model JSON, or the name of one, for files without."""
     try:
         checkpoint = _open(Path(path))
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
     if config_path is None:
         return checkpoint
-    return replace(checkpoint, config=read_json_object(config_path), config_path=Path(config_path))
+    return replace(checkpoint, config=model_values(str(config_path), "--config_path"), config_path=Path(config_path))
 
 
 def _open(path: Path) -> Checkpoint:
@@ -77,7 +75,7 @@ def _open(path: Path) -> Checkpoint:
 
 
 def _open_file(path: Path) -> Checkpoint:
-    tensors = _present_names(read_weights(path))
+    tensors = _present_names(read_weights(path), path)
     kind = "safetensors file" if file_kind(path) == "safetensors" else "torch .bin file"
     beside = config_beside(path)
     config = read_json_object(beside) if beside.is_file() else None
@@ -103,45 +101,13 @@ def _open_folder(path: Path) -> Checkpoint:
         kind = "Hugging Face folder"
     else:
         kind = "uer_ds checkpoint" if state else "folder with weights"
-    zero = None if has_weights(path) else deepspeed_folder(path)
-    if zero is not None:
-        kind = "DeepSpeed checkpoint"
-    tensors = _present_names(read_zero(zero) if zero else read_weights(find_weights(path)))
-    return Checkpoint(path, kind, tensors, config, config_path if config else None, state)
+    tensors, is_deepspeed = read_folder(path)
+    kind = "DeepSpeed checkpoint" if is_deepspeed else kind
+    return Checkpoint(path, kind, _present_names(tensors, path), config, config_path if config else None, state)
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether a file with one of the usual names is there."""
-    return any((folder / name).is_file() for name in WEIGHT_FILES)
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """In the folder of a run the newest whole checkpoint; any other folder itself."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "state.json").is_file()]
-    numbered = [path for path in found if path.name.removeprefix("checkpoint-").isdigit()]
-    return max(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=folder)
-
-
-def find_weights(folder: Path) -> Path:
-    """The file of the weights (or their index) in a folder."""
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".bin", ".safetensors", ".pt"))
-    if len(files) == 1:
-        return files[0]
-    if files:
-        names = ", ".join(file.name for file in files[:5])
-        raise UserError(f"{folder}: has {len(files)} weight files ({names}) and no index of them; name one file.")
-    raise UserError(f"{folder}: has no weights; expected model.safetensors, pytorch_model.bin or an index of shards.")
-
-
-def _present_names(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+def _present_names(tensors: dict[str, LazyTensor], path: Path) -> dict[str, LazyTensor]:
     """UER's names in today's spelling; other names as they are."""
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    if not any(name.startswith("embedding.") for name in tensors):
-        return tensors
-    if "target.layer_norm.gamma" in tensors:  # prompt and cloze models: an mlm head called like an old cls head
-        tensors = {re.sub(r"^target\.(?=linear_)", "target.mlm.", name): tensor for name, tensor in tensors.items()}
-    renamed = present_names(tensors)
-    return {renamed[name]: tensor for name, tensor in tensors.items()}
+    is_ours = any(name.startswith("embedding.") for name in tensors)
+    return under_present_names(tensors, path) if is_ours else tensors

@@ -22,8 +22,8 @@ from uer_ds.convert.tokenizer_files import (
     write_json,
     write_tokenizer,
 )
-from uer_ds.convert.writers import SHARD_BYTES, write_safetensors
 from uer_ds.errors import UserError
+from uer_ds.storage.writers import SHARD_BYTES, write_safetensors
 from uer_ds.tokenizers import Tokenizer
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from uer_ds.convert.lazy import TensorMap
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import TensorMap
 
 PARTS = ("word", "pos", "seg")
 TARGET_NAMES = ("mlm", "sp", "lm", "bilm", "cls")

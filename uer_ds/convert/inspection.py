@@ -14,9 +14,9 @@ from typing import Any
 from uer_ds.convert.families.catalogue import FAMILIES, by_config, by_their_names
 from uer_ds.convert.formats import Checkpoint, open_checkpoint
 from uer_ds.convert.infer import infer_config
-from uer_ds.convert.lazy import TensorMap, raw_bytes
 from uer_ds.convert.our_model import Hints, join_ties, read_our_model
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import TensorMap, raw_bytes
 
 SIZES = {
     "layers_num": "layers",

@@ -13,9 +13,9 @@ from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.family import Family, Head
-from uer_ds.convert.lazy import LazyTensor, TensorMap, same_values
 from uer_ds.convert.rules import TO_OURS, TO_THEIRS, apply_rules, listed
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.storage.lazy import LazyTensor, TensorMap, same_values
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from uer_ds.convert.families.catalogue import by_name, by_their_names, complete_
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
-from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.mapping import Choice, map_to_ours
 from uer_ds.convert.remainder import restore_remainder
 from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table
+from uer_ds.storage.lazy import LazyTensor, same_values
 
 UER_EPS = 1e-6
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from uer_ds.convert.lazy import LazyTensor, TensorMap, combine
-from uer_ds.convert.readers import read_safetensors
-from uer_ds.convert.writers import write_safetensors_file
+from uer_ds.storage.lazy import LazyTensor, TensorMap, combine
+from uer_ds.storage.readers import read_safetensors
+from uer_ds.storage.writers import write_safetensors_file
 
 FILE = "uer_remainder.safetensors"
 SEGMENT_TABLE = "embedding.seg.embedding.weight"

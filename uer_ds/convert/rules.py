@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from uer_ds.convert.lazy import LazyTensor, TensorMap, Tensors, combine
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor, TensorMap, Tensors, combine
 
 TO_THEIRS = "to theirs"
 TO_OURS = "to ours"

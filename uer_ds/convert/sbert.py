@@ -12,11 +12,11 @@ import re
 from dataclasses import replace
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.lazy import LazyTensor, same_values
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.rules import listed
 from uer_ds.convert.transforms import STREAMS, stream_norms, with_stream_norms
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor, same_values
 
 SIAMESE = "sbert"  # what --family calls these models
 

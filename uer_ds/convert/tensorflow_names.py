@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from uer_ds.config.model import read_json_object
-from uer_ds.convert.lazy import LazyTensor
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor
 
 CONFIG_FILES = ("bert_config.json", "albert_config.json")
 NOT_WEIGHTS = re.compile(r"(^|/)(global_step|beta[12]_power)$|/(adam|lamb|AdamWeightDecayOptimizer|LAMB).*$")

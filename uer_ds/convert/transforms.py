@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from uer_ds.convert.lazy import LazyTensor, TensorMap, Tensors
 from uer_ds.convert.rules import Transform
+from uer_ds.storage.lazy import LazyTensor, TensorMap, Tensors
 
 STREAMS = (0, 1)  # of a siamese model
 

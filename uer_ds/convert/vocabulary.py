@@ -15,11 +15,11 @@ import torch
 
 from uer_ds.convert.average import write_like
 from uer_ds.convert.formats import open_checkpoint
-from uer_ds.convert.lazy import LazyTensor, TensorMap
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.staging import refuse_existing
 from uer_ds.errors import UserError
 from uer_ds.models.layers import INIT_STD
+from uer_ds.storage.lazy import LazyTensor, TensorMap
 from uer_ds.tokenizers import Vocabulary
 
 ROWS_OF_TOKENS = re.compile(

@@ -15,10 +15,10 @@ import torch
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bert import WORD_TABLE
 from uer_ds.convert.families.family import Copies, Family, Head, Tie
-from uer_ds.convert.lazy import LazyTensor, TensorMap
 from uer_ds.convert.rules import Rule, layer_norm, linear, rule
 from uer_ds.convert.transforms import ROW_VECTOR, rows_in_front
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor, TensorMap
 
 OUTPUT = "target.lm.output_layer.weight"
 ENCODER, DECODER = "model.encoder", "model.decoder"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.lazy import LazyTensor, TensorMap
 from uer_ds.convert.rules import Rule
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.storage.lazy import LazyTensor, TensorMap
 
 # Keys of ModelConfig that any member of a family may choose freely; all others are the family's structure.
 FREE_KEYS = frozenset(

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bert import CONFIG_NAMES, WORD_TABLE, layer_rules
 from uer_ds.convert.families.family import Copies, Family, Head, Tie
-from uer_ds.convert.lazy import LazyTensor
 from uer_ds.convert.rules import layer_norm, linear, rule
 from uer_ds.convert.transforms import SEGMENTS, rows_in_front
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor
 
 PUBLIC_ROWS = 514  # of the position table in the public models
 PADDING_ID = 1  # positions begin at the padding id plus one

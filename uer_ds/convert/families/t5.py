@@ -14,10 +14,10 @@ from typing import Any
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bert import WORD_TABLE
 from uer_ds.convert.families.family import ACTIVATIONS, Copies, Family, Head, Tie, our_activation
-from uer_ds.convert.lazy import LazyTensor
 from uer_ds.convert.rules import Rule, rule
 from uer_ds.convert.transforms import scale_output
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor
 
 OUTPUT = "target.lm.output_layer.weight"
 LAST_NORM = "decoder.layer_norm.weight"

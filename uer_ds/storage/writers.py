@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from uer_ds.convert.lazy import LazyTensor, TensorMap, raw_bytes
-from uer_ds.convert.readers import SAFETENSORS_DTYPES
+from uer_ds.storage.lazy import LazyTensor, TensorMap, raw_bytes
+from uer_ds.storage.readers import SAFETENSORS_DTYPES
 
 SHARD_BYTES = 5 * 10**9
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}

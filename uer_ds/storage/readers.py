@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from uer_ds.config.model import read_json_object
-from uer_ds.convert.lazy import LazyTensor
 from uer_ds.errors import UserError
+from uer_ds.storage.lazy import LazyTensor
 
 SAFETENSORS_DTYPES = {
     "BOOL": torch.bool,

@@ -57,16 +57,21 @@ def _constant(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 
 def in_memory(tensors: Mapping[str, torch.Tensor]) -> dict[str, LazyTensor]:
-    """A `TensorMap` over tensors that are in memory already; tensors that are one object stay tied."""
-    made: dict[int, LazyTensor] = {}
-    for tensor in tensors.values():
-        made.setdefault(id(tensor), LazyTensor(tuple(tensor.shape), tensor.dtype, _constant(tensor)))
-    return {name: made[id(tensor)] for name, tensor in tensors.items()}
+    """A `TensorMap` over tensors that are in memory already; those that share their memory stay tied."""
+    made: dict[tuple[object, ...], LazyTensor] = {}
+    result = {}
+    for name, tensor in tensors.items():
+        memory = tensor.data_ptr() or id(tensor)  # tensors without elements have no memory
+        key = (memory, tensor.dtype, tensor.shape, tensor.stride())
+        if key not in made:
+            made[key] = LazyTensor(tuple(tensor.shape), tensor.dtype, _constant(tensor.detach()))
+        result[name] = made[key]
+    return result
 
 
 def raw_bytes(tensor: LazyTensor) -> memoryview:
     """The values of a tensor as they stand in a file (little-endian)."""
-    values = tensor.read().contiguous().flatten()
+    values = tensor.read().cpu().contiguous().flatten()
     return values.view(torch.uint8).numpy().data if values.numel() else memoryview(b"")
 
 

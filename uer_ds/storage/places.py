@@ -1,0 +1,12 @@
+"""Where checkpoints lie in the folder of a run. Imports no torch, so that configurations can be read without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """In the folder of a run the newest whole checkpoint; any other folder itself."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "state.json").is_file()]
+    numbered = [path for path in found if path.name.removeprefix("checkpoint-").isdigit()]
+    return max(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=folder)
