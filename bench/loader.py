@@ -27,7 +27,7 @@ from uer_ds.data.indexed import IndexedDatasetWriter
 from uer_ds.data.loader import Loader
 from uer_ds.data.manifest import Manifest, ShardRecord, TokenizerRecord
 from uer_ds.data.sampler import Sampler
-from uer_ds.objectives import build_objective
+from uer_ds.objectives import RowOptions, build_objective
 from uer_ds.registry import OBJECTIVES
 from uer_ds.tokenizers.special import SpecialIds
 
@@ -68,14 +68,16 @@ def report(dataset: Dataset, args: argparse.Namespace) -> Iterator[str]:
     record = dataset.manifest.tokenizer
     special = SpecialIds(**{role: record.special.get(role) for role in SPECIAL})
     for seq_length, rows in SHAPES:
-        options = {"vocab_size": record.vocab_size, "special": special, "seq_length": seq_length, "whole_word": False}
-        objective = build_objective(args.data_processor, dataset, {**options, "span": args.span_masking})
+        options = RowOptions(
+            vocab_size=record.vocab_size, special=special, seq_length=seq_length, span_masking=args.span_masking
+        )
+        objective = build_objective(args.data_processor, dataset, options)
         for workers in (0, 1, 2):
             sampler = Sampler(len(objective), seed=7)
             with Loader(objective, sampler, 0, 1, rows, 1, workers=workers, prefetch=4) as loader:
                 wall, cpu = measure(loader, args.seconds)
             shards = len(dataset.shards)
-            yield f"{objective.name:9} {shards:6} {seq_length:5} {rows:5} {workers:8} {wall:8.2f} {cpu:8.2f}"
+            yield f"{objective.spec.name:9} {shards:6} {seq_length:5} {rows:5} {workers:8} {wall:8.2f} {cpu:8.2f}"
 
 
 def main() -> None:

@@ -1,54 +1,57 @@
 """Text to ids on disk: ours beside `tokenizers` and `sentencepiece`, on the same text, in one run.
 
     python bench/preprocess.py --corpus_path corpus.txt --vocab_path google_zh_vocab.txt \
-        --spm_model_path cluecorpussmall_spm.model --megabytes 200 --processes 1 2
+        --spm_model_path cluecorpussmall_spm.model --megabytes 2000 --library_megabytes 100
 
-Every contender reads the file, makes ids and writes them, in a process of its own with one thread. Start-up (tables,
-vocabulary, compiled code from the cache) is not counted. MB are 10^6 bytes of text; "a core" divides by the CPU time of
-the process, so that the figures hold on a busy machine too; peak memory is the process's high-water mark.
+Every contender is a command of its own that reads the file, makes ids and writes them; all of it counts, start-up too.
+The text is the corpus over and over, up to the size asked for; the libraries, which take their time, may get a smaller
+part of it. MB are 10^6 bytes of text. "A core" divides by the CPU seconds of all processes, so that the figure holds on
+a busy machine; "elapsed" by those on the clock, beside which stand the cores that other work had; what more processes
+gain on free cores is told by the CPU seconds of the busiest one. Peak memory is that of the largest process. Targets:
+100 MB/s a core, 25 times `tokenizers`, gains in proportion to the processes.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
+from bench.process_tree import Usage, run_measured
+
+ROOT = Path(__file__).resolve().parents[1]
 LINES = 10_000
 """Lines in a batch for the libraries."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one contender needed."""
+class Row:
+    """One line of the table."""
 
     name: str
-    wall_seconds: float
-    cpu_seconds: float
-    peak_mb: float
+    text_mb: float
     written_mb: float
+    usage: Usage
 
+    @property
+    def speed(self) -> float:
+        """MB/s a core."""
+        return self.text_mb / self.usage.cpu_seconds
 
-@dataclass(frozen=True)
-class Setting:
-    """What all contenders get."""
-
-    corpus: Path
-    folder: Path
-    vocab_path: str
-    spm_model_path: str | None
+    def __str__(self) -> str:
+        return (
+            f"{self.name:34} {self.text_mb:7.0f} MB {self.speed:8.1f} MB/s a core"
+            f" {self.text_mb / self.usage.seconds:8.1f} MB/s elapsed (others: {self.usage.others:.1f} cores)"
+            f"  peak {self.usage.peak_mb:4.0f} MB  output {self.written_mb / self.text_mb:4.0%} of the text"
+        )
 
 
 def main() -> None:
@@ -57,22 +60,21 @@ def main() -> None:
     parser.add_argument("--corpus_path", required=True, help="UTF-8 text, one document a line")
     parser.add_argument("--vocab_path", required=True, help="WordPiece vocabulary")
     parser.add_argument("--spm_model_path", help="sentencepiece model; without it sentencepiece does not take part")
-    parser.add_argument("--megabytes", type=int, default=200, help="repeat the text up to this size (default: 200)")
-    parser.add_argument("--library_megabytes", type=int, default=10, help="the libraries' share of it (default: 10)")
-    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="ours with so many workers")
+    parser.add_argument("--megabytes", type=int, default=200, help="size of the text (default: 200)")
+    parser.add_argument("--library_megabytes", type=int, help="the libraries' part of it (default: all)")
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="ours with so many processes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         whole = repeat(Path(args.corpus_path), Path(folder) / "whole.txt", args.megabytes)
-        part = repeat(Path(args.corpus_path), Path(folder) / "part.txt", args.library_megabytes)
-        ours = Setting(whole, Path(folder), args.vocab_path, None)
-        theirs = Setting(part, Path(folder), args.vocab_path, args.spm_model_path)
-        show_single(measure(run_ours, ours), whole)
-        show_single(measure(run_tokenizers, theirs), part)
+        part = whole
+        if args.library_megabytes:
+            part = repeat(Path(args.corpus_path), Path(folder) / "part.txt", args.library_megabytes)
+        ours = [measure_ours(whole, ["--vocab_path", args.vocab_path], processes) for processes in args.processes]
+        theirs = [measure_library("tokenizers", part, args.vocab_path)]
         if args.spm_model_path:
-            show_single(measure(run_sentencepiece, theirs), part)
-            show_single(measure(run_our_sentencepiece, theirs), part)
-        for processes in args.processes:
-            show_parallel(ours, processes)
+            theirs.append(measure_library("sentencepiece", part, args.spm_model_path))
+            measure_ours(part, ["--spm_model_path", args.spm_model_path], 1, " sentencepiece model")
+    compare(ours, args.processes, theirs[0])
 
 
 def repeat(source: Path, target: Path, megabytes: int) -> Path:
@@ -85,88 +87,77 @@ def repeat(source: Path, target: Path, megabytes: int) -> Path:
     return target
 
 
-def measure(run: Callable[[Setting], Iterator[str]], setting: Setting) -> Result:
-    """Run a contender in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(run, setting, sender))
-    process.start()
-    sender.close()
-    result: Result = receiver.recv()
-    process.join()
-    return result
+def measure_ours(corpus: Path, tokenizer: list[str], processes: int, label: str = "") -> Row:
+    """The command that users run."""
+    output = corpus.parent / "out"
+    command = [sys.executable, "-m", "uer_ds", "preprocess", "--corpus_path", str(corpus), *tokenizer]
+    options = ["--data_processor", "mlm", "--processes_num", str(processes), "--dataset_path", str(output)]
+    return measured(f"uer-ds preprocess{label}, {processes} processes", corpus, [*command, *options], output)
 
 
-def _measured(run: Callable[[Setting], Iterator[str]], setting: Setting, sender: Any) -> None:
-    """A contender yields its name when it is warm, then works, and leaves `out` in the folder."""
-    output = setting.folder / "out"
-    shutil.rmtree(output, ignore_errors=True)
+def measure_library(name: str, corpus: Path, vocabulary: str) -> Row:
+    """A library in this script's other role (see `CONTENDERS`)."""
+    output = corpus.parent / "out"
     output.mkdir()
-    work = run(setting)
-    name = next(work)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in work:
-        pass
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    command = [sys.executable, str(Path(__file__).resolve()), name, str(corpus), vocabulary, str(output / "ids.bin")]
+    labels = {"tokenizers": "tokenizers, encode_batch_fast", "sentencepiece": "sentencepiece, encode (batch)"}
+    return measured(labels[name], corpus, command, output)
+
+
+def measured(name: str, corpus: Path, command: list[str], output: Path) -> Row:
+    """Run it, print its line, remove what it wrote."""
+    usage = run_measured([*command], {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"})
     written = sum(file.stat().st_size for file in output.rglob("*") if file.suffix in (".bin", ".idx"))
-    sender.send(Result(name, wall, cpu, peak_megabytes(), written / 1e6))
+    shutil.rmtree(output)
+    row = Row(name, corpus.stat().st_size / 1e6, written / 1e6, usage)
+    print(row, flush=True)
+    return row
 
 
-def peak_megabytes() -> float:
-    """The high-water mark of this process's memory."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
+def compare(ours: list[Row], processes: list[int], library: Row) -> None:
+    """What the table says about the targets."""
+    first = ours[0]
+    print(f"a core: {first.speed / library.speed:.0f} x tokenizers")
+    for number, row in zip(processes[1:], ours[1:], strict=True):
+        print(
+            f"{number} processes against {processes[0]}: {first.usage.seconds / row.usage.seconds:.2f} x as fast on the"
+            f" clock, {busiest(first) / busiest(row):.2f} x by the CPU seconds of the busiest process,"
+            f" {row.usage.cpu_seconds / first.usage.cpu_seconds:.2f} x the CPU seconds of all; memory of each:"
+            f" {', '.join(f'{peak:.0f}' for peak in sorted(row.usage.peaks.values()))} MB"
+        )
 
 
-def run_ours(setting: Setting) -> Iterator[str]:
-    """uer-ds preprocess, one process."""
-    from uer_ds.tokenizers import load_tokenizer
-
-    yield from _build(setting, load_tokenizer("bert", vocab_path=setting.vocab_path), "uer_ds, bert")
+def busiest(row: Row) -> float:
+    """CPU seconds of the process that worked most: what the command takes on cores that are free."""
+    return max(row.usage.work.values())
 
 
-def run_our_sentencepiece(setting: Setting) -> Iterator[str]:
-    """The same over a sentencepiece model."""
-    from uer_ds.tokenizers import load_tokenizer
-
-    tokenizer = load_tokenizer("bert", spm_model_path=setting.spm_model_path)
-    yield from _build(setting, tokenizer, "uer_ds, sentencepiece model")
-
-
-def _build(setting: Setting, tokenizer: Any, name: str, processes: int = 1) -> Iterator[str]:
-    from uer_ds.data.shards import BuildSpec, build_dataset
-
-    tokenizer.encode("今天 warm")
-    yield name
-    build_dataset(BuildSpec((str(setting.corpus),), setting.folder / "out", tokenizer, processes=processes))
-
-
-def run_tokenizers(setting: Setting) -> Iterator[str]:
+def tokenizers(corpus: str, vocabulary: str, target: str) -> None:
     """The `tokenizers` library: read lines, encode_batch_fast, write ids."""
     from tokenizers import BertWordPieceTokenizer
 
-    tokenizer = BertWordPieceTokenizer(setting.vocab_path, lowercase=True)._tokenizer
-    yield "tokenizers, encode_batch_fast"
-    with open(setting.folder / "out" / "ids.bin", "wb") as file:
-        for lines in batches(setting.corpus):
+    tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=True)._tokenizer
+    with open(target, "wb") as file:
+        for lines in batches(corpus):
             for encoding in tokenizer.encode_batch_fast(lines, add_special_tokens=False):
                 file.write(np.array(encoding.ids, np.uint16).tobytes())
 
 
-def run_sentencepiece(setting: Setting) -> Iterator[str]:
+def sentencepiece(corpus: str, vocabulary: str, target: str) -> None:
     """The `sentencepiece` library: read lines, encode a batch, write ids."""
     import sentencepiece
 
-    model = sentencepiece.SentencePieceProcessor(model_file=setting.spm_model_path)
-    yield "sentencepiece, encode (batch)"
-    with open(setting.folder / "out" / "ids.bin", "wb") as file:
-        for lines in batches(setting.corpus):
+    model = sentencepiece.SentencePieceProcessor(model_file=vocabulary)
+    with open(target, "wb") as file:
+        for lines in batches(corpus):
             for ids in model.encode(lines, out_type=int, num_threads=1):
                 file.write(np.array(ids, np.int32).tobytes())
 
 
-def batches(corpus: Path) -> Iterator[list[str]]:
+CONTENDERS: dict[str, Callable[[str, str, str], None]] = {"tokenizers": tokenizers, "sentencepiece": sentencepiece}
+
+
+def batches(corpus: str) -> Iterator[list[str]]:
     """The lines of a file, some thousand at a time."""
     with open(corpus, encoding="utf-8") as file:
         lines: list[str] = []
@@ -178,31 +169,8 @@ def batches(corpus: Path) -> Iterator[list[str]]:
         yield lines
 
 
-def show_single(result: Result, corpus: Path) -> None:
-    """One line of the table."""
-    text_mb = corpus.stat().st_size / 1e6
-    print(
-        f"{result.name:30} {text_mb:7.1f} MB  {text_mb / result.cpu_seconds:7.1f} MB/s a core"
-        f"  {text_mb / result.wall_seconds:7.1f} MB/s elapsed  peak {result.peak_mb:5.0f} MB"
-        f"  output {result.written_mb / text_mb:4.0%} of the text",
-        flush=True,
-    )
-
-
-def show_parallel(setting: Setting, processes: int) -> None:
-    """Ours with several workers; the time includes starting them."""
-    from uer_ds.tokenizers import load_tokenizer
-
-    shutil.rmtree(setting.folder / "out", ignore_errors=True)
-    tokenizer = load_tokenizer("bert", vocab_path=setting.vocab_path)
-    work = _build(setting, tokenizer, f"uer_ds, {processes} processes", processes)
-    name = next(work)
-    started = time.perf_counter()
-    for _ in work:
-        pass
-    text_mb = setting.corpus.stat().st_size / 1e6
-    print(f"{name:30} {text_mb:7.1f} MB  {text_mb / (time.perf_counter() - started):7.1f} MB/s elapsed", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] and sys.argv[1] in CONTENDERS:
+        CONTENDERS[sys.argv[1]](*sys.argv[2:])
+    else:
+        main()

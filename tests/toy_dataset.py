@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.indexed import IndexedDatasetWriter
 from uer_ds.data.manifest import ColumnRecord, Manifest, ShardRecord, TokenizerRecord
+from uer_ds.objectives.options import RowOptions
 from uer_ds.tokenizers.special import SpecialIds
 
 PAD, UNK, CLS, SEP, MASK, SENTINEL = 0, 100, 101, 102, 103, 900
@@ -17,6 +19,11 @@ VOCAB_SIZE = 1000
 SPECIAL = SpecialIds(pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK, sentinel=SENTINEL)
 
 Document = Sequence[Sequence[int]]
+
+
+def row_options(seq_length: int = 128, **values: Any) -> RowOptions:
+    """Options for samples of a toy dataset."""
+    return RowOptions(seq_length=seq_length, **{"vocab_size": VOCAB_SIZE, "special": SPECIAL, **values})
 
 
 def toy_dataset(

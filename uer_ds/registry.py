@@ -1,7 +1,8 @@
 """Names that users write -> the classes behind them.
 
 Each table maps a name to "module:Class". Nothing is imported until a class is asked for, so the command line can list
-choices in milliseconds and preprocessing never imports torch. To add a part: write its file, add its line here.
+choices in milliseconds and preprocessing never imports torch. To add a part: write its file, add its line here;
+for an objective its record in `uer_ds.objective_specs`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from uer_ds.errors import unknown_name
+from uer_ds.objective_specs import OBJECTIVE_SPECS
 
 
 class Registry(Mapping[str, Any]):
@@ -94,21 +96,23 @@ TARGETS = Registry(
     },
 )
 
-OBJECTIVES = Registry(
-    "data_processor",
+OBJECTIVES = Registry("data_processor", {name: spec.path for name, spec in OBJECTIVE_SPECS.items()})
+
+TASKS = Registry(
+    "task",
     {
-        "mlm": "uer_ds.objectives.mlm:MaskedLanguageModel",
-        "lm": "uer_ds.objectives.causal_lm:CausalLanguageModel",
-        "bert": "uer_ds.objectives.sentence:NextSentence",
-        "albert": "uer_ds.objectives.sentence:SentenceOrder",
-        "cls": "uer_ds.objectives.classification:Classification",
-        "cls_mlm": "uer_ds.objectives.classification:ClassificationMlm",
-        "bilm": "uer_ds.objectives.bilm:BidirectionalLanguageModel",
-        "mt": "uer_ds.objectives.translation:Translation",
-        "t5": "uer_ds.objectives.span_corruption:SpanCorruption",
-        "gsg": "uer_ds.objectives.gap_sentences:GapSentences",
-        "bart": "uer_ds.objectives.denoising:Denoising",
-        "prefixlm": "uer_ds.objectives.prefix_lm:PrefixLanguageModel",
-        "llm_sft": "uer_ds.objectives.prefix_lm:InstructionTuning",
+        "classifier": "uer_ds.finetune.tasks.classifier:TASK",
+        "multi_label": "uer_ds.finetune.tasks.multi_label:TASK",
+        "regression": "uer_ds.finetune.tasks.regression:TASK",
+        "dbqa": "uer_ds.finetune.tasks.dbqa:TASK",
+        "ner": "uer_ds.finetune.tasks.ner:TASK",
+        "prompt": "uer_ds.finetune.tasks.prompt:TASK",
+        "siamese": "uer_ds.finetune.tasks.siamese:TASK",
+        "simcse": "uer_ds.finetune.tasks.simcse:TASK",
+        "text2text": "uer_ds.finetune.tasks.text2text:TASK",
+        "c3": "uer_ds.finetune.tasks.c3:TASK",
+        "chid": "uer_ds.finetune.tasks.chid:TASK",
+        "cmrc": "uer_ds.finetune.tasks.cmrc:TASK",
     },
 )
+"""Kinds of fine-tuning."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from uer_ds.cli.main import main
+from uer_ds.cli.progress import data_size
 from uer_ds.data.dataset import open_dataset
 from uer_ds.data.manifest import Manifest
 from uer_ds.tokenizers import write_vocabulary
@@ -72,10 +73,10 @@ def test_uers_command_line_of_old(tmp_path: Path, capsys: pytest.CaptureFixture[
         "64",
     )
     assert manifest.layout == "pairs"
-    assert manifest.sampling == {"data_processor": "mt", "seq_length": 64, "tgt_seq_length": 128}
+    assert manifest.sampling == {"data_processor": "mt", "seq_length": 64, "tgt_seq_length": 128, "dup_factor": 5}
     shown = capsys.readouterr()
     assert "preprocess: read as --data_processor mt" in shown.err
-    assert "--dup_factor has no effect: masks are drawn anew" in shown.err
+    assert "--docs_buffer_size has no effect: documents are read" in shown.err
     assert "documents  1" in shown.out
 
 
@@ -136,6 +137,45 @@ def test_vocabulary(tmp_path: Path, delimiter: str, words: list[Any]) -> None:
     tokens = (tmp_path / "vocab.txt").read_text().splitlines()
     assert tokens[: len(RESERVED)] == list(RESERVED)
     assert set(words) <= set(tokens)
+
+
+def test_a_vocabulary_with_sentinels_is_not_replaced_unasked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus.txt").write_text("今今天")
+    path = str(tmp_path / "vocab.txt")
+    options = ["vocab", "--corpus_path", str(tmp_path / "corpus.txt"), "--output_path", path]
+    assert main([*options, "--sentinels_num", "3"]) == 0
+    assert capsys.readouterr().out == (
+        f"{path}: 109 tokens: 104 reserved ([PAD], [unused1] .. [unused99], [UNK], [CLS], [SEP], [MASK]), 2 from the"
+        " text, 3 sentinels (<extra_id_0> .. <extra_id_2>)\n"
+    )
+    before = Path(path).read_text()
+    assert before.splitlines()[104:] == ["今", "天", "<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]
+    assert main(options) == 2
+    assert "vocab.txt exists already" in capsys.readouterr().err and Path(path).read_text() == before
+    assert main([*options, "--force"]) == 0 and Path(path).read_text() != before
+    (tmp_path / "corpus.txt").write_bytes("今天".encode("gbk"))
+    assert main([*options, "--force"]) == 2
+    assert "is not UTF-8: byte 0 is 0xbd; convert the file first, e.g. with `iconv" in capsys.readouterr().err
+
+
+def test_a_finished_dataset_takes_new_defaults_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preprocess(tmp_path, DOCUMENTS)
+    capsys.readouterr()
+    preprocess(tmp_path, DOCUMENTS)
+    assert "is finished already; nothing to do." in capsys.readouterr().err
+    manifest = preprocess(tmp_path, DOCUMENTS, "--seq_length", "64", "--span_masking")
+    assert manifest.sampling["seq_length"] == 64
+    shown = capsys.readouterr().err
+    assert "new defaults for training: seq_length 128 -> 64, span_masking unsaid -> True." in shown
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(14, "14 bytes"), (2500, "2.5 kB"), (10**7, "10.0 MB"), (10**10, "10.0 GB")]
+)
+def test_sizes_have_the_unit_that_suits_them(count: int, words: str) -> None:
+    assert data_size(count) == words
 
 
 def test_vocabulary_needs_its_paths(capsys: pytest.CaptureFixture[str]) -> None:

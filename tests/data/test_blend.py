@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_dataset import SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
+from tests.toy_dataset import random_documents, row_options, toy_dataset
 from uer_ds.data.batch import Batch
 from uer_ds.data.blend import Blend, StaticSamples, apportion
-from uer_ds.data.masking import MaskingOptions
 from uer_ds.errors import UserError
+from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives import build_objective
 from uer_ds.objectives.causal_lm import CausalLanguageModel
 from uer_ds.objectives.mlm import MaskedLanguageModel
@@ -23,7 +23,7 @@ from uer_ds.objectives.span_corruption import SpanCorruption
 class Fake:
     """An objective whose batches say which samples they hold."""
 
-    name, targets, layouts, needs = "fake", ("lm",), ("documents",), "anything"
+    spec = OBJECTIVE_SPECS["lm"]
 
     def __init__(self, tag: int, size: int):
         self.tag, self.size = tag, size
@@ -67,15 +67,15 @@ def test_apportion_adds_up() -> None:
 def test_bad_weights_and_empty_parts_are_refused() -> None:
     with pytest.raises(UserError, match="not all of them 0"):
         Blend([Fake(0, 1), Fake(1, 1)], (0, 0), seed=7)
-    with pytest.raises(UserError, match="folder 1: the fake objective finds no sample"):
+    with pytest.raises(UserError, match="folder 1: the lm objective finds no sample"):
         Blend([Fake(0, 5), Fake(1, 0)], (1, 1), seed=7)
     assert len(Blend([Fake(0, 5), Fake(1, 0)], (), seed=7)) == 5
 
 
 def test_rows_are_those_of_the_parts_whatever_their_width(tmp_path: Path) -> None:
-    spans = MaskingOptions(span=True, span_max_length=5)
+    spans = row_options(32, span_masking=True, span_max_length=5)
     datasets = [toy_dataset(tmp_path / str(size), random_documents(30, size)) for size in (4, 40)]
-    parts = [SpanCorruption(dataset, VOCAB_SIZE, SPECIAL, 32, masking=spans) for dataset in datasets]
+    parts = [SpanCorruption(dataset, spans) for dataset in datasets]
     blend = Blend(parts, (), seed=7)
     numbers = np.random.default_rng(0).permutation(len(blend))
     together = blend.batch(np.zeros_like(numbers), numbers)
@@ -93,16 +93,18 @@ def test_rows_are_those_of_the_parts_whatever_their_width(tmp_path: Path) -> Non
 
 def test_static_samples_repeat_after_their_copies(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, random_documents(30, 20))
-    objective = StaticSamples(MaskedLanguageModel(dataset, VOCAB_SIZE, SPECIAL, 32), 3)
+    objective = StaticSamples(MaskedLanguageModel(dataset, row_options(32)), 3)
     batch = objective.batch(np.arange(7), np.full(7, 4))
     versions = [row.tobytes() for row in batch.labels["mlm"].numpy()]
     assert len(set(versions)) == 3 and versions[:3] == versions[3:6] and versions[6] == versions[0]
-    options = {"vocab_size": VOCAB_SIZE, "special": SPECIAL, "seq_length": 32, "dup_factor": 3}
+    options = row_options(seq_length=32, dup_factor=3)
     built = build_objective("mlm", dataset, options)
     assert torch.equal(built.batch(np.array([10]), np.array([4])).ids[0], batch.ids[1])
 
 
 def test_a_blend_has_the_shape_of_its_objective(tmp_path: Path) -> None:
-    parts = [CausalLanguageModel(toy_dataset(tmp_path / str(k), random_documents(9, 9)), SPECIAL, 8) for k in range(2)]
+    parts = [
+        CausalLanguageModel(toy_dataset(tmp_path / str(k), random_documents(9, 9)), row_options(8)) for k in range(2)
+    ]
     blend = Blend(parts, (1, 2), seed=7)
-    assert (blend.name, blend.targets) == ("lm", ("lm",)) and len(blend) == len(parts[0]) + len(parts[1])
+    assert blend.spec is parts[0].spec and len(blend) == len(parts[0]) + len(parts[1])

@@ -44,7 +44,7 @@ def test_pairs(tmp_path: Path) -> None:
     totals = dataset.manifest.totals
     assert (totals["empty_documents"], totals["malformed_lines"]) == (2, 2)
     assert progress.notes[:2] == [
-        f"left out: {tmp_path}/corpus.txt, line 3: 1 tab-separated columns, expected 2 (source, target)",
+        f"left out: {tmp_path}/corpus.txt, line 3: 1 tab-separated column, expected 2 (source, target)",
         f"left out: {tmp_path}/corpus.txt, line 5: 3 tab-separated columns, expected 2 (source, target)",
     ]
 
@@ -85,7 +85,9 @@ def test_at_most_ten_malformed_lines_are_shown(tmp_path: Path) -> None:
 
 
 def test_nothing_but_malformed_lines(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"0 empty and 1 malformed lines, such as: .*line 1: 1 tab-separated columns"):
+    with pytest.raises(
+        UserError, match=r"corpus\.txt: none of 1 lines can be used; .*line 1: 1 tab-separated column, expected 2"
+    ):
         build(tmp_path, "没有制表符\n", rule="pair")
 
 
@@ -96,10 +98,44 @@ def test_json_lines(tmp_path: Path) -> None:
     assert (totals["empty_documents"], totals["malformed_lines"]) == (1, 3)
 
 
-def test_one_long_json_list_is_explained(tmp_path: Path) -> None:
-    text = json.dumps(RECORDS, ensure_ascii=False, indent=1)
-    with pytest.raises(UserError, match=r"line 1: no JSON .*`jq -c '\.\[\]' FILE` makes one object a line"):
+@pytest.mark.parametrize("part", [1, 7, 1 << 22])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, part: int) -> None:
+    monkeypatch.setattr("uer_ds.data.unpack.PART_BYTES", part)
+    text = "\ufeff" + json.dumps([*RECORDS, 5], ensure_ascii=False, indent=indent)
+    progress = Notes()
+    dataset = build(tmp_path, text, "corpus.json", shards=2, progress=progress)
+    assert contents(dataset) == [[ids("一。二！")], [ids("五六")]]
+    assert dataset.manifest.totals["malformed_lines"] == 3
+    last = text.count("\n")  # the line before the closing bracket, of the file in one line the first
+    assert progress.notes[-1] == f"left out: {tmp_path}/corpus.json, line {max(last, 1)}: no JSON object"
+
+
+def test_a_json_file_may_have_one_object_a_line_and_be_packed(tmp_path: Path) -> None:
+    for name, text in (("lines", lines(RECORDS[:1])), ("list", json.dumps(RECORDS[:1]))):
+        (tmp_path / name).mkdir()
+        assert contents(build(tmp_path / name, gzip.compress(text.encode()), "corpus.json.gz")) == [[ids("一。二！")]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[{"text": "一"},\n{"text": "二"', r"the list ends in the middle, expected an element at byte \d+ \(line 2\)"),
+        ('[{"text": "一"}\n', r"expected a comma or \]"),
+        ('[{"text": "一"}\n{"text": "二"}]', r"found '\{', expected , or \] at byte 17 \(line 2\)"),
+        ('[{"text": "一"}]\n[', r"found '\[', expected nothing more"),
+        (b'[{"text": "\xff"}]', r"is not UTF-8: byte 11 \(line 1\) is 0xff"),
+        (b'[{"text": "\xe4', r"is not UTF-8: byte 11 \(line 1\) is 0xe4"),
+    ],
+)
+def test_a_damaged_json_list_is_refused(tmp_path: Path, text: str | bytes, words: str) -> None:
+    with pytest.raises(UserError, match=words):
         build(tmp_path, text, "corpus.json")
+
+
+def test_a_list_named_as_lines_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 1: no JSON .*must be named \.json"):
+        build(tmp_path, json.dumps(RECORDS, indent=1), "corpus.jsonl")
 
 
 @pytest.mark.parametrize("rule", ["split", "blank_line"])
@@ -181,3 +217,14 @@ def test_word_starts_follow_the_words() -> None:
     words = WordFinder(TOKENIZER, lambda text: [text[:2], text[2:3], text[3:]])
     texts = ["今天 好吗", "一二三"]
     assert words.starts(texts, *TOKENIZER.encode_batch(texts)).tolist() == [1, 0, 1, 0, 1, 0, 1]
+
+
+def test_a_real_segmenter_finds_words_and_leaves_the_ids_alone(tmp_path: Path) -> None:
+    pytest.importorskip("rjieba")
+    text = "中华人民共和国今天的天气很好。\n"
+    (tmp_path / "plain").mkdir()
+    dataset, plain = build(tmp_path, text, word_starts=True), build(tmp_path / "plain", text)
+    assert contents(dataset) == contents(plain)
+    [starts] = dataset.shard_columns("word_start")
+    words = "".join(("|" if begins else "") + character for begins, character in zip(starts, text, strict=False))
+    assert words.startswith("|中华人民共和国|今天|的|天气|")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_dataset import SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
+from tests.toy_dataset import random_documents, row_options, toy_dataset
 from uer_ds.data.batch import Batch
-from uer_ds.data.loader import Loader
+from uer_ds.data.loader import Loader, require_samples
 from uer_ds.data.sampler import Sampler
 from uer_ds.errors import UserError
 from uer_ds.objectives.mlm import MaskedLanguageModel
@@ -20,7 +20,7 @@ from uer_ds.objectives.mlm import MaskedLanguageModel
 
 @pytest.fixture
 def objective(tmp_path: Path) -> MaskedLanguageModel:
-    return MaskedLanguageModel(toy_dataset(tmp_path, random_documents(60, 20)), VOCAB_SIZE, SPECIAL, seq_length=16)
+    return MaskedLanguageModel(toy_dataset(tmp_path, random_documents(60, 20)), row_options(16))
 
 
 def take(loader: Loader, updates: int) -> list[list[Batch]]:
@@ -61,9 +61,9 @@ def test_stop_ends_after_the_update_that_reaches_it(objective: MaskedLanguageMod
 
 
 def test_no_sample_is_an_error_that_names_the_dataset(tmp_path: Path) -> None:
-    objective = MaskedLanguageModel(toy_dataset(tmp_path / "empty", []), VOCAB_SIZE, SPECIAL)
+    objective = MaskedLanguageModel(toy_dataset(tmp_path / "empty", []), row_options())
     with pytest.raises(UserError, match=r"empty: the mlm objective .* 0 documents, 0 items and 0 tokens"):
-        Loader(objective, Sampler(1, 7), 0, 1, 1, 1)
+        require_samples(objective)
 
 
 def test_an_error_in_a_worker_reaches_the_caller_and_close_ends_the_threads(objective: MaskedLanguageModel) -> None:
@@ -85,3 +85,47 @@ def test_ranks_together_read_what_one_rank_reads(objective: MaskedLanguageModel)
     parts = [next(Loader(objective, sampler, rank, 4, 1, 2)) for rank in range(4)]
     together = np.concatenate([parts[rank][micro].ids.numpy() for micro in range(2) for rank in range(4)])
     assert (alone == together).all()
+
+
+class Slow:
+    """An objective whose batches come when `gate` opens, or with a mistake."""
+
+    def __init__(self, objective: MaskedLanguageModel, mistake: Exception | None = None):
+        self.objective, self.mistake, self.gate = objective, mistake, threading.Event()
+        self.dataset = objective.dataset
+
+    def __len__(self) -> int:
+        return len(self.objective)
+
+    def batch(self, epochs: Any, numbers: Any) -> Batch:
+        self.gate.wait(10)
+        if self.mistake:
+            raise self.mistake
+        return self.objective.batch(epochs, numbers)
+
+
+def test_a_stall_is_said_and_waited_for(objective: MaskedLanguageModel) -> None:
+    slow: Any = Slow(objective)
+    waited: list[float] = []
+
+    def stalled(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            slow.gate.set()
+
+    with Loader(slow, Sampler(len(slow), 7), 0, 1, 2, 1, workers=1, stalled=stalled, stall_seconds=0.05) as loader:
+        assert next(loader)[0].ids.shape == (2, 16)
+        next(loader)
+    assert len(waited) == 2
+    assert 0.05 <= waited[0] < waited[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_s_mistake_names_dataset_and_samples(objective: MaskedLanguageModel, workers: int) -> None:
+    broken: Any = Slow(objective, OSError(5, "Input/output error"))
+    broken.gate.set()
+    with (
+        Loader(broken, Sampler(len(broken), 7, shuffle=False), 0, 1, 2, 1, workers=workers) as loader,
+        pytest.raises(UserError, match=r"samples \[0, 1\] of epochs \[0, 0\] cannot be made .*Input/output error"),
+    ):
+        next(loader)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.toy_dataset import CLS, MASK, PAD, SEP, VOCAB_SIZE
-from uer_ds.data.masking import Masker, MaskingOptions, choose_units, mask_budget, span_probabilities, span_starts
+from uer_ds.config.data import SamplingConfig
+from uer_ds.data.masking import Masker, choose_units, mask_budget, span_probabilities, span_starts
 
 FORBIDDEN = (PAD, CLS, SEP, MASK)
 
@@ -23,7 +24,7 @@ def rows(count: int, length: int, seed: int = 0, pads: int = 0) -> tuple[np.ndar
     return ids, segments
 
 
-def masker(options: MaskingOptions) -> Masker:
+def masker(options: SamplingConfig) -> Masker:
     return Masker(VOCAB_SIZE, MASK, (PAD, CLS, SEP), 7, options)
 
 
@@ -32,14 +33,16 @@ def test_the_budget_rounds_halves_to_even_and_is_at_least_one() -> None:
     assert mask_budget(lengths).tolist() == [max(1, round(0.15 * int(n))) for n in lengths]
 
 
-@pytest.mark.parametrize("options", [MaskingOptions(), MaskingOptions(span=True), MaskingOptions(whole_word=True)])
-def test_specials_and_pads_are_never_chosen_and_the_budget_holds(options: MaskingOptions) -> None:
+@pytest.mark.parametrize(
+    "options", [SamplingConfig(), SamplingConfig(span_masking=True), SamplingConfig(whole_word_masking=True)]
+)
+def test_specials_and_pads_are_never_chosen_and_the_budget_holds(options: SamplingConfig) -> None:
     ids, segments = rows(300, 128, pads=28)
     words = np.random.default_rng(1).random(ids.shape) < 0.6
     chosen, _ = masker(options).choose(ids, segments, np.zeros(300, int), np.arange(300), words)
     assert not np.isin(ids[chosen], FORBIDDEN).any() and not chosen[:, 100:].any()
     assert (chosen.sum(axis=1) <= 15).all()
-    if options == MaskingOptions():
+    if options == SamplingConfig():
         assert (chosen.sum(axis=1) == 15).all()
     assert chosen.sum(axis=1).mean() > 14.5
 
@@ -47,7 +50,7 @@ def test_specials_and_pads_are_never_chosen_and_the_budget_holds(options: Maskin
 def test_tiny_rows() -> None:
     ids = np.array([[CLS, SEP, PAD, PAD], [CLS, 300, SEP, PAD], [PAD, PAD, PAD, PAD]])
     segments = (ids != PAD).astype(int)
-    for options in (MaskingOptions(), MaskingOptions(span=True), MaskingOptions(whole_word=True)):
+    for options in (SamplingConfig(), SamplingConfig(span_masking=True), SamplingConfig(whole_word_masking=True)):
         new, chosen = masker(options).mask(ids, segments, np.zeros(3, int), np.arange(3), np.ones((3, 4), bool))
         assert chosen.tolist() == [[False] * 4, [False, True, False, False], [False] * 4]
         assert (new == ids)[~chosen].all()
@@ -56,7 +59,7 @@ def test_tiny_rows() -> None:
 def test_eighty_ten_ten_and_random_ids_are_ordinary() -> None:
     ids, segments = rows(2000, 128)
     epochs, numbers = np.zeros(2000, int), np.arange(2000)
-    masked, chosen = masker(MaskingOptions()).mask(ids, segments, epochs, numbers)
+    masked, chosen = masker(SamplingConfig()).mask(ids, segments, epochs, numbers)
     old, new = ids[chosen], masked[chosen]
     shares = [(new == MASK).mean(), ((new != MASK) & (new != old)).mean(), (new == old).mean()]
     assert np.allclose(shares, [0.8, 0.1, 0.1], atol=0.01)
@@ -67,7 +70,7 @@ def test_eighty_ten_ten_and_random_ids_are_ordinary() -> None:
 
 def test_positions_are_chosen_uniformly() -> None:
     ids, segments = rows(4000, 64)
-    chosen, _ = masker(MaskingOptions()).choose(ids, segments, np.zeros(4000, int), np.arange(4000))
+    chosen, _ = masker(SamplingConfig()).choose(ids, segments, np.zeros(4000, int), np.arange(4000))
     per_position = chosen.mean(axis=0)[(ids[0] != CLS) & (ids[0] != SEP)]
     assert abs(per_position.mean() - 10 / 60) < 1e-9
     assert per_position.std() < 2 * np.sqrt(1 / 6 * 5 / 6 / 4000)
@@ -75,7 +78,7 @@ def test_positions_are_chosen_uniformly() -> None:
 
 def test_masking_depends_on_the_sample_only() -> None:
     ids, segments = rows(20, 64)
-    one = masker(MaskingOptions(span=True))
+    one = masker(SamplingConfig(span_masking=True))
     epochs, numbers = np.arange(20) % 2, np.arange(20)
     masked, chosen = one.mask(ids, segments, epochs, numbers)
     for i in range(20):
@@ -88,7 +91,7 @@ def test_masking_depends_on_the_sample_only() -> None:
 def test_span_lengths_have_the_expected_mean(geo_prob: float, longest: int, mean: float) -> None:
     """The means that UER-py's distribution has before any span is cut or skipped."""
     assert abs(span_probabilities(geo_prob, longest) @ np.arange(1, longest + 1) - mean) < 5e-4
-    options = MaskingOptions(span=True, span_geo_prob=geo_prob, span_max_length=longest)
+    options = SamplingConfig(span_masking=True, span_geo_prob=geo_prob, span_max_length=longest)
     ids, segments = np.full((200, 500), 300), np.ones((200, 500), int)
     _, starts = masker(options).choose(ids, segments, np.zeros(200, int), np.arange(200))
     lengths = np.diff(np.flatnonzero(starts.reshape(-1)))
@@ -104,7 +107,7 @@ def test_spans_partition_runs_and_do_not_cross_special_tokens() -> None:
 def test_a_span_shares_one_choice() -> None:
     ids, segments = rows(500, 128)
     epochs, numbers = np.zeros(500, int), np.arange(500)
-    one = masker(MaskingOptions(span=True))
+    one = masker(SamplingConfig(span_masking=True))
     new, chosen = one.mask(ids, segments, epochs, numbers)
     _, starts = one.choose(ids, segments, epochs, numbers)
     is_mask = new == MASK
@@ -125,7 +128,7 @@ def test_units_that_do_not_fit_are_skipped_not_cut() -> None:
 def test_whole_words_are_masked_together() -> None:
     ids, segments = rows(400, 128)
     word_starts = np.random.default_rng(1).random(ids.shape) < 0.5
-    chosen, starts = masker(MaskingOptions(whole_word=True)).choose(
+    chosen, starts = masker(SamplingConfig(whole_word_masking=True)).choose(
         ids, segments, np.zeros(400, int), np.arange(400), word_starts
     )
     same_word = ~starts[:, 1:] & (segments[:, 1:] > 0) & ~np.isin(ids[:, 1:], FORBIDDEN)

@@ -40,7 +40,8 @@ NUMPY_ONLY = """
 import json, sys, time
 import numpy as np
 from uer_ds.data.dataset import open_dataset
-from uer_ds.data.masking import Masker, MaskingOptions
+from uer_ds.config.data import SamplingConfig
+from uer_ds.data.masking import Masker
 from uer_ds.data.sampler import Sampler
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import PackedRows, TokenStream
@@ -48,7 +49,7 @@ began = time.process_time()
 rows = PackedRows(TokenStream(TokenTable(open_dataset(sys.argv[1])), 1, 2, 4), 512)
 epochs, numbers = Sampler(len(rows), 7).update(0, 64)
 read = rows.read(numbers)
-ids, chosen = Masker(1000, 3, (1, 2, 4), 7, MaskingOptions()).mask(read.ids, read.segments, epochs, numbers)
+ids, chosen = Masker(1000, 3, (1, 2, 4), 7, SamplingConfig()).mask(read.ids, read.segments, epochs, numbers)
 seconds = time.process_time() - began
 assert "torch" not in sys.modules
 print(json.dumps({"seconds": seconds, "megabytes": peak(), "masked": int(chosen.sum()), "numbers": numbers.tolist(),
@@ -60,12 +61,12 @@ import json, sys, time
 from uer_ds.data.dataset import open_dataset
 from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler
-from uer_ds.objectives import build_objective
+from uer_ds.objectives import RowOptions, build_objective
 from uer_ds.objectives.mlm import MaskedLanguageModel
 from uer_ds.tokenizers.special import SpecialIds
 before, began = peak(), time.process_time()
 special = SpecialIds(pad=4, unk=5, cls=1, sep=2, mask=3, sentinel=None)
-options = {"vocab_size": 1000, "special": special, "seq_length": 512}
+options = RowOptions(vocab_size=1000, special=special, seq_length=512)
 objective = build_objective("mlm", open_dataset(sys.argv[1]), options)
 [batch] = next(Loader(objective, Sampler(len(objective), 7), 0, 1, 64, 1))
 seconds = time.process_time() - began

@@ -183,7 +183,7 @@ def test_keyboard_interrupt_keeps_finished_shards(tmp_path: Path) -> None:
     ("corpus", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"\n \n\n", r"no text that gives a token \(3 empty and 0 malformed lines\)"),
+        (b"\n \n\n", r"gives no token: 3 empty lines; expected one document a line"),
         ("好\n坏".encode() + b"\xff\n", r"corpus\.txt is not UTF-8: byte 7 \(line 2\) is 0xff"),
         (b"\xef\xbb\xbf" + "好\r\n坏".encode() + b"\xc3\n", r"byte 11 \(line 2\) is 0xc3"),
     ],

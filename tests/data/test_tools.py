@@ -168,6 +168,17 @@ def test_samples_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(re.findall(r"\{[第行字012]\}", shown)) == 3  # 15 % of rows of 10 and of 5 tokens, with the answers
 
 
+def test_static_masks_come_back_after_their_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--data_processor", "mlm", "--seq_length", "128", "--dup_factor", "2")
+    folder = preprocess(tmp_path, "".join(f"第{i % 3}行字字字字字\n" for i in range(7)), "text", *options)
+    capsys.readouterr()
+    shown = []
+    for epoch in (0, 1, 2):
+        assert main(["dataset", "sample", str(folder), "--epoch", str(epoch)]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[2] != shown[1]
+
+
 def test_samples_with_a_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = preprocess(tmp_path, "第1\t行2\n", "text", "--data_processor", "mt", "--seq_length", "8")
     capsys.readouterr()

@@ -58,14 +58,19 @@ def test_a_row_longer_than_the_dataset_is_padded(tmp_path: Path) -> None:
     assert rows.read(np.array([0])).ids.tolist() == [[CLS, 201, SEP, CLS, 202, SEP, PAD, PAD, PAD, PAD]]
 
 
-def test_searching_few_and_many_positions_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 5, 100])
+def test_searching_few_and_many_positions_agree(tmp_path: Path, length: int) -> None:
     documents = random_documents(300, longest=9, items=2)
-    table = TokenTable(toy_dataset(tmp_path, documents, 2))
-    expected = [d for _, d in naive_stream(documents)]
-    positions = np.arange(len(expected))
-    assert table.find_documents(positions, spacing=2).tolist() == expected
-    some = [int(table.find_documents(positions[i : i + 1], spacing=2)[0]) for i in range(0, len(positions), 7)]
-    assert some == expected[::7]
+    table = TokenTable(toy_dataset(tmp_path, documents, 3))
+    owners = [d for _, d in naive_stream(documents)]
+    begins = {i for i, d in enumerate(owners) if i == 0 or d != owners[i - 1]} | {len(owners)}
+    positions = np.arange(len(owners))
+    together = table.documents_in(positions, length, spacing=2)
+    alone = [table.documents_in(positions[i : i + 1], length, spacing=2) for i in range(len(positions))]
+    assert together[0].tolist() == owners == [int(first[0]) for first, _, _ in alone]
+    found = set(zip(together[1].tolist(), together[2].tolist(), strict=True))
+    expected = {(i, c) for i in range(len(owners)) for c in range(length + 1) if i + c in begins}
+    assert found == expected == {(i, c) for i, (_, _, columns) in enumerate(alone) for c in columns.tolist()}
 
 
 @pytest.mark.parametrize("overlap", [0, 1])

@@ -8,14 +8,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from uer_ds.cli.progress import data_size
 from uer_ds.data.dataset import open_dataset
+from uer_ds.data.manifest import ShardRecord
+from uer_ds.data.rows import Tokenizers
+from uer_ds.data.shard_writer import ShardTask
 from uer_ds.data.shards import BuildSpec, Silent, build_dataset
-from uer_ds.data.workers import WorkerDied
+from uer_ds.data.workers import Helpers, WorkerDied
 from uer_ds.errors import UserError
 from uer_ds.tokenizers import load_tokenizer, write_vocabulary
 from uer_ds.tokenizers.vocabulary import RESERVED
@@ -44,40 +50,100 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("shard-*")}
 
 
-def test_processes_give_the_same_bytes(tmp_path: Path) -> None:
+def on_start(monkeypatch: pytest.MonkeyPatch, act: Callable[[list[multiprocessing.process.BaseProcess]], None]) -> None:
+    """Have `act` called with the helpers of every build as soon as they are started."""
+    start = Helpers.start
+
+    def start_and_act(helpers: Helpers) -> None:
+        start(helpers)
+        act(multiprocessing.active_children())
+
+    monkeypatch.setattr(Helpers, "start", start_and_act)
+
+
+def test_processes_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Counter(Silent):
-        children = 0
+        read = 0
 
         def advance(self, count: int) -> None:
-            self.children = max(self.children, len(multiprocessing.active_children()))
+            self.read += count
 
     counter = Counter()
+    started: list[int] = []
+    on_start(monkeypatch, lambda children: started.append(len(children)))
     build_dataset(spec(tmp_path, TEXT, "one", shards=4))
-    build_dataset(spec(tmp_path, TEXT, "two", shards=4, processes=2), counter)
-    assert counter.children == 2
+    build_dataset(spec(tmp_path, TEXT, "two", shards=4, processes=3), counter)
+    assert counter.read == len(TEXT.encode())
+    assert started == [2]  # and the process itself
     assert len(files(tmp_path / "one")) == 8
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_failure_of_a_worker_is_the_failure_of_the_build(tmp_path: Path) -> None:
+def test_failure_of_a_helper_is_the_failure_of_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait_for_the_helper(task: ShardTask, tokenizers: Tokenizers, advance: Callable[[int], None]) -> ShardRecord:
+        while True:
+            advance(0)
+            time.sleep(0.05)
+
+    monkeypatch.setattr("uer_ds.data.workers.write_shard", wait_for_the_helper)
     with pytest.raises(UserError, match=r"corpus\.txt is not UTF-8: .*line 201\) is 0xff"):
         build_dataset(spec(tmp_path, TEXT.encode() + b"\xff\n", shards=2, processes=2))
     assert not (tmp_path / "out").exists()
     assert multiprocessing.active_children() == []
 
 
-def test_killed_worker(tmp_path: Path) -> None:
-    class Killer(Silent):
-        def advance(self, count: int) -> None:
-            for child in multiprocessing.active_children()[:1]:
-                assert child.pid
-                os.kill(child.pid, signal.SIGKILL)
+def test_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(children: list[multiprocessing.process.BaseProcess]) -> None:
+        [child] = children
+        assert child.pid
+        os.kill(child.pid, signal.SIGKILL)
 
-    with pytest.raises(WorkerDied, match=r"status -9 before its shard was done"):
-        build_dataset(spec(tmp_path, TEXT, shards=2, processes=2), Killer())
+    with monkeypatch.context() as patched, pytest.raises(WorkerDied, match=r"status -9 before its shard was done"):
+        on_start(patched, kill)
+        build_dataset(spec(tmp_path, TEXT, shards=2, processes=2))
     assert multiprocessing.active_children() == []
     build_dataset(spec(tmp_path, TEXT, shards=2))
     assert open_dataset(tmp_path / "out").documents == 200
+
+
+ORPHANS = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from uer_ds.data import shards, workers
+from uer_ds.data.shards import BuildSpec, Silent, build_dataset
+from uer_ds.tokenizers import load_tokenizer
+
+def die(task, tokenizers, advance):
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def work_for_ever(task, tokenizers, advance):
+    while True:
+        advance(0)
+        time.sleep(0.05)
+
+workers.write_shard = work_for_ever
+if __name__ == "__main__":
+    workers.write_shard, shards.WORKER_BYTES = die, 1
+    folder = Path(sys.argv[1])
+    tokenizer = load_tokenizer("char", vocab_path=folder / "vocab.txt")
+    build_dataset(BuildSpec((str(folder / "corpus.txt"),), folder / "out", tokenizer, processes=2, shards=2))
+"""
+
+
+def test_helpers_do_not_outlive_the_build(tmp_path: Path) -> None:
+    vocabulary(tmp_path)
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    (tmp_path / "build.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "build.py"), str(tmp_path)]
+    with open(tmp_path / "shown", "wb") as shown, open(tmp_path / "said", "wb") as said:
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=shown, stderr=said)
+    assert done.returncode == -signal.SIGKILL, (tmp_path / "said").read_text()
+    [helper] = map(int, (tmp_path / "shown").read_text().split())
+    deadline = time.monotonic() + 120  # seconds; on a machine that swaps they pass
+    while Path(f"/proc/{helper}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{helper}").exists()
 
 
 def mpi(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +175,7 @@ def test_mpi_ranks_give_the_same_bytes(tmp_path: Path) -> None:
     done = mpi(tmp_path, "--shards", "3")
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "out") == files(tmp_path / "one")
+    assert f"read       {data_size(len(TEXT.encode()))} of text" in done.stdout  # by both ranks together
     assert open_dataset(tmp_path / "out").manifest.shards == open_dataset(tmp_path / "one").manifest.shards
 
 

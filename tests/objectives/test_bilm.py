@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.toy_dataset import CLS, SEP, SPECIAL, random_documents, toy_dataset
+from tests.toy_dataset import CLS, SEP, random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.objectives import build_objective
 
 
 def test_the_worked_example(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, [[[201, 202, 203, 204, 205]], [[206, 207, 208]]])
-    objective = build_objective("bilm", dataset, {"special": SPECIAL, "seq_length": 3, "packed": True})
+    objective = build_objective("bilm", dataset, row_options(seq_length=3, no_packing=False))
     batch = objective.batch(np.zeros(3, int), np.arange(3))
     assert len(objective) == 3
     assert batch.ids.tolist() == [[201, 202, 203], [204, 205, 0], [206, 207, 208]]
@@ -25,6 +25,6 @@ def test_the_worked_example(tmp_path: Path) -> None:
 def test_every_token_is_read_once(tmp_path: Path) -> None:
     documents = random_documents(60, 20)
     dataset = toy_dataset(tmp_path, documents, shards=2)
-    objective = build_objective("bilm", dataset, {"special": SPECIAL, "seq_length": 4})
+    objective = build_objective("bilm", dataset, row_options(seq_length=4))
     batch = objective.batch(np.zeros(len(objective), int), np.arange(len(objective)))
     assert batch.ids[batch.segments > 0].tolist() == [token for [ids] in documents for token in ids]

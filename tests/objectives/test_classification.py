@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tests.toy_dataset import CLS, MASK, PAD, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
+from tests.toy_dataset import CLS, MASK, PAD, SEP, random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.data.columns import LABEL
 from uer_ds.objectives import build_objective
 
 DOCUMENTS = [[[201, 202]], [[203], [204, 205]], [[206] * 9], [[207] * 3, [208] * 9]]
-OPTIONS = {"vocab_size": VOCAB_SIZE, "special": SPECIAL, "seq_length": 8}
+OPTIONS = row_options(seq_length=8)
 
 
 def test_cls_rows(tmp_path: Path) -> None:
@@ -33,7 +34,9 @@ def test_cls_rows(tmp_path: Path) -> None:
 def test_cls_mlm_closes_single_texts_and_masks(tmp_path: Path) -> None:
     documents = random_documents(200, 5, items=2)
     dataset = toy_dataset(tmp_path, documents, layout="labelled", columns={LABEL: list(range(200))})
-    batch = build_objective("cls_mlm", dataset, {**OPTIONS, "seq_length": 16}).batch(np.zeros(200, int), np.arange(200))
+    batch = build_objective("cls_mlm", dataset, replace(OPTIONS, seq_length=16)).batch(
+        np.zeros(200, int), np.arange(200)
+    )
     labels, ids = batch.labels["mlm"].numpy(), batch.ids.numpy()
     for d, document in enumerate(documents):
         row = np.where(labels[d] != IGNORE, labels[d], ids[d])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.toy_dataset import CLS, PAD, SEP, SPECIAL, toy_dataset
+from tests.toy_dataset import CLS, PAD, SEP, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.objectives import build_objective
 
 DOCUMENTS = [[[201, 202], [301, 302]], [[203] * 4, [303] * 9], [[204] * 9, [304]]]
-OPTIONS = {"special": SPECIAL, "seq_length": 8}
+OPTIONS = row_options(seq_length=8)
 
 
 def test_prefixlm(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy_dataset import CLS, PAD, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
+from tests.toy_dataset import CLS, PAD, SEP, random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.data.chunks import SentenceChunks, sentences_up_to
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
 from uer_ds.errors import UserError
 from uer_ds.objectives import build_objective
+from uer_ds.objectives.options import RowOptions
 from uer_ds.objectives.sentence import NextSentence, SentenceOrder, balanced
 
 
@@ -28,8 +29,8 @@ def true_ids(batch: Batch) -> np.ndarray:
     return np.where(labels != IGNORE, labels, batch.ids.numpy())
 
 
-def options(**values: object) -> dict[str, object]:
-    return {"vocab_size": VOCAB_SIZE, "special": SPECIAL, "seq_length": 64, **values}
+def options(seq_length: int = 64, **values: object) -> RowOptions:
+    return row_options(seq_length, **values)
 
 
 def all_samples(objective: NextSentence | SentenceOrder, epochs: int = 1) -> Batch:
@@ -50,7 +51,7 @@ def halves(ids: np.ndarray, segments: np.ndarray) -> list[tuple[list[int], list[
 
 def test_next_sentence_labels_tell_where_b_comes_from(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, numbered(40, 6, 10))
-    batch = all_samples(NextSentence(dataset, VOCAB_SIZE, SPECIAL, 63), epochs=50)
+    batch = all_samples(NextSentence(dataset, row_options(63)), epochs=50)
     pairs, labels = halves(true_ids(batch), batch.segments.numpy()), batch.labels["sp"].numpy()
     for (a, b), label in zip(pairs, labels.tolist(), strict=True):
         assert len(set(a)) == 1 and len(set(b)) == 1 and (a[0] != b[0]) == (label == 1)
@@ -60,7 +61,7 @@ def test_next_sentence_labels_tell_where_b_comes_from(tmp_path: Path) -> None:
 
 def test_a_is_cut_uniformly_and_random_partners_are_uniform(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, numbered(20, 6, 10))
-    objective = NextSentence(dataset, VOCAB_SIZE, SPECIAL, 63, short_seq_prob=0.0)
+    objective = NextSentence(dataset, row_options(63, short_seq_prob=0.0))
     batch = all_samples(objective, epochs=200)
     pairs = halves(true_ids(batch), batch.segments.numpy())
     cuts = np.bincount([len(a) // 10 for a, _ in pairs], minlength=7)
@@ -71,19 +72,19 @@ def test_a_is_cut_uniformly_and_random_partners_are_uniform(tmp_path: Path) -> N
 
 def test_a_single_sentence_always_gets_a_random_partner(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, numbered(30, 1, 10))
-    batch = all_samples(NextSentence(dataset, VOCAB_SIZE, SPECIAL, 64))
+    batch = all_samples(NextSentence(dataset, row_options(64)))
     assert batch.labels["sp"].tolist() == [1] * 30
 
 
 def test_the_only_document_is_its_own_partner(tmp_path: Path) -> None:
-    batch = all_samples(NextSentence(toy_dataset(tmp_path, numbered(1, 1, 5)), VOCAB_SIZE, SPECIAL, 16))
+    batch = all_samples(NextSentence(toy_dataset(tmp_path, numbered(1, 1, 5)), row_options(16)))
     assert halves(true_ids(batch), batch.segments.numpy()) == [([200] * 5, [200] * 5)]
 
 
 def test_short_sequences_have_the_given_share(tmp_path: Path) -> None:
     documents = [[[300] for _ in range(61)] for _ in range(50)]
     dataset = toy_dataset(tmp_path, documents)
-    batch = all_samples(SentenceOrder(dataset, VOCAB_SIZE, SPECIAL, 64, short_seq_prob=0.25), epochs=40)
+    batch = all_samples(SentenceOrder(dataset, row_options(64, short_seq_prob=0.25)), epochs=40)
     short = (batch.segments > 0).sum(dim=1).numpy() < 64
     assert abs(short.mean() - 0.25 * 59 / 60) < 0.03  # one target in sixty is the full length
     lengths = (batch.segments > 0).sum(dim=1).numpy()[short] - 3
@@ -93,7 +94,7 @@ def test_short_sequences_have_the_given_share(tmp_path: Path) -> None:
 def test_sentence_order_swaps_half_of_the_pairs(tmp_path: Path) -> None:
     documents = [[list(range(200 + 60 * d, 200 + 60 * d + 60))[k : k + 6] for k in range(0, 60, 6)] for d in range(10)]
     dataset = toy_dataset(tmp_path, documents)
-    objective = SentenceOrder(dataset, VOCAB_SIZE, SPECIAL, 64, short_seq_prob=0.0)
+    objective = SentenceOrder(dataset, row_options(64, short_seq_prob=0.0))
     batch = all_samples(objective, epochs=100)
     labels = batch.labels["sp"].numpy()
     for (a, b), label in zip(halves(true_ids(batch), batch.segments.numpy()), labels.tolist(), strict=True):
@@ -103,7 +104,7 @@ def test_sentence_order_swaps_half_of_the_pairs(tmp_path: Path) -> None:
 
 
 def test_a_lonely_sentence_has_an_empty_partner(tmp_path: Path) -> None:
-    batch = all_samples(SentenceOrder(toy_dataset(tmp_path, [[[300, 301]]]), VOCAB_SIZE, SPECIAL, 8), epochs=20)
+    batch = all_samples(SentenceOrder(toy_dataset(tmp_path, [[[300, 301]]]), row_options(8)), epochs=20)
     rows = {tuple(row) for row in true_ids(batch).tolist()}
     assert rows == {(CLS, 300, 301, SEP, SEP, 0, 0, 0), (CLS, SEP, 300, 301, SEP, 0, 0, 0)}
 
@@ -121,7 +122,7 @@ def test_truncation_drops_from_the_longer_side_as_one_by_one() -> None:
 def test_truncation_takes_from_both_ends_equally(tmp_path: Path) -> None:
     documents = [[list(range(200, 240)), list(range(300, 340))]]
     dataset = toy_dataset(tmp_path, documents)
-    objective = SentenceOrder(dataset, VOCAB_SIZE, SPECIAL, 23, short_seq_prob=0.0)
+    objective = SentenceOrder(dataset, row_options(23, short_seq_prob=0.0))
     first_chunk = objective.batch(np.arange(400), np.zeros(400, int))
     fronts = []
     for a, _ in halves(true_ids(first_chunk), first_chunk.segments.numpy()):

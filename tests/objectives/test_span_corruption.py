@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.toy_dataset import CLS, PAD, SENTINEL, SEP, SPECIAL, VOCAB_SIZE, random_documents, toy_dataset
+from tests.toy_dataset import CLS, PAD, SENTINEL, SEP, VOCAB_SIZE, random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.masking import MaskingOptions
 from uer_ds.data.windows import Rows
 from uer_ds.errors import UserError
 from uer_ds.objectives import build_objective
 from uer_ds.objectives.span_corruption import SpanCorruption, find_runs
 from uer_ds.tokenizers.special import SpecialIds
 
-SPANS = MaskingOptions(span=True, span_geo_prob=0.3, span_max_length=5)
+SPANS = {"span_masking": True, "span_geo_prob": 0.3, "span_max_length": 5}
 
 
 def documents_of(ids: np.ndarray, segments: np.ndarray, documents: np.ndarray | None) -> dict[int, list[int]]:
@@ -52,11 +52,11 @@ def restored(batch: Batch, row: int) -> list[int]:
     return text
 
 
-@pytest.mark.parametrize("masking", [MaskingOptions(), SPANS])
+@pytest.mark.parametrize("masking", [{}, SPANS])
 @pytest.mark.parametrize("packed", [True, False])
-def test_source_and_target_give_the_text_back(tmp_path: Path, packed: bool, masking: MaskingOptions) -> None:
+def test_source_and_target_give_the_text_back(tmp_path: Path, packed: bool, masking: dict[str, Any]) -> None:
     dataset = toy_dataset(tmp_path, random_documents(80, 40))
-    objective = SpanCorruption(dataset, VOCAB_SIZE, SPECIAL, 64, packed=packed, masking=masking)
+    objective = SpanCorruption(dataset, row_options(64, no_packing=not packed, **masking))
     numbers = np.arange(len(objective))
     batch = objective.batch(np.zeros_like(numbers), numbers)
     assert (batch.documents is not None) == packed and batch.ids.shape[1] == 64
@@ -67,7 +67,7 @@ def test_source_and_target_give_the_text_back(tmp_path: Path, packed: bool, mask
 
 def test_positions_restart_in_every_document(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, random_documents(40, 20))
-    batch = SpanCorruption(dataset, VOCAB_SIZE, SPECIAL, 64, masking=SPANS).batch(np.zeros(5, int), np.arange(5))
+    batch = SpanCorruption(dataset, row_options(64, **SPANS)).batch(np.zeros(5, int), np.arange(5))
     assert batch.decoder is not None
     for part in (batch, batch.decoder):
         assert part.documents is not None and part.positions is not None
@@ -88,7 +88,7 @@ def test_runs_touching_at_a_document_bound_stay_apart() -> None:
 
 def test_more_runs_than_sentinels_are_left_alone(tmp_path: Path) -> None:
     dataset = toy_dataset(tmp_path, [[[300 + i for i in range(120)]]])
-    objective = SpanCorruption(dataset, SENTINEL + 4, SPECIAL, 128)  # three runs and the closing sentinel
+    objective = SpanCorruption(dataset, row_options(vocab_size=SENTINEL + 4))  # three runs and the closing sentinel
     batch = objective.batch(np.arange(5), np.zeros(5, int))
     assert batch.decoder is not None
     for row in range(5):
@@ -99,12 +99,12 @@ def test_more_runs_than_sentinels_are_left_alone(tmp_path: Path) -> None:
 def test_ids_next_to_the_sentinels_are_ordinary(tmp_path: Path) -> None:
     """UER-py loses a run that follows the id before the first sentinel."""
     dataset = toy_dataset(tmp_path, [[[SENTINEL - 1] * 30]])
-    batch = SpanCorruption(dataset, VOCAB_SIZE, SPECIAL, 32).batch(np.arange(20), np.zeros(20, int))
+    batch = SpanCorruption(dataset, row_options(32)).batch(np.arange(20), np.zeros(20, int))
     assert all(restored(batch, row) == [CLS, *[SENTINEL - 1] * 30, SEP] for row in range(20))
 
 
 def test_shortened_sources_are_padded_invisibly(tmp_path: Path) -> None:
-    batch = SpanCorruption(toy_dataset(tmp_path, [[[300] * 62]]), VOCAB_SIZE, SPECIAL, 64, masking=SPANS).batch(
+    batch = SpanCorruption(toy_dataset(tmp_path, [[[300] * 62]]), row_options(64, **SPANS)).batch(
         np.arange(50), np.zeros(50, int)
     )
     assert ((batch.ids == PAD) == (batch.segments == 0)).all() and (batch.segments == 0).any()
@@ -114,4 +114,4 @@ def test_shortened_sources_are_padded_invisibly(tmp_path: Path) -> None:
 def test_a_vocabulary_without_sentinels_is_refused(tmp_path: Path, sentinel: int | None, message: str) -> None:
     special = SpecialIds(pad=0, unk=100, cls=101, sep=102, mask=103, sentinel=sentinel)
     with pytest.raises(UserError, match=message):
-        build_objective("t5", toy_dataset(tmp_path, [[[300]]]), {"vocab_size": VOCAB_SIZE, "special": special})
+        build_objective("t5", toy_dataset(tmp_path, [[[300]]]), row_options(special=special))

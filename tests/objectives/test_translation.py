@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tests.toy_dataset import CLS, PAD, SEP, SPECIAL, toy_dataset
+from tests.toy_dataset import CLS, PAD, SEP, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.objectives import build_objective
 from uer_ds.tokenizers.special import SpecialIds
 
 DOCUMENTS = [[[201, 202], [301]], [[203] * 9, [302] * 9]]
-OPTIONS = {"special": SPECIAL, "seq_length": 6, "tgt_seq_length": 4}
+OPTIONS = row_options(seq_length=6, tgt_seq_length=4)
 
 
 def test_rows(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_rows(tmp_path: Path) -> None:
 def test_the_target_uses_its_own_special_ids(tmp_path: Path) -> None:
     target = SpecialIds(pad=1, unk=None, cls=2, sep=3, mask=None, sentinel=None)
     dataset = toy_dataset(tmp_path, DOCUMENTS[:1], layout="pairs")
-    batch = build_objective("mt", dataset, {**OPTIONS, "target_special": target}).batch(
+    batch = build_objective("mt", dataset, replace(OPTIONS, target_special=target)).batch(
         np.zeros(1, int), np.zeros(1, int)
     )
     assert batch.decoder is not None and batch.decoder.ids.tolist() == [[2, 301, 1, 1]]

@@ -128,3 +128,16 @@ def test_vocabulary_and_decoding_need_no_compiler(options: dict[str, Any]) -> No
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.startswith("[CLS]") and done.stdout.rstrip().endswith("False")
     assert "UserError" in done.stderr and "pip install numba" in done.stderr
+
+
+def test_the_package_gives_tokenizers_and_datasets_by_name(options: dict[str, Any]) -> None:
+    import uer_ds
+
+    tokenizer = uer_ds.load_tokenizer(tokenizer="bert", vocab_path=options["vocab_path"], do_lower_case=True)
+    ids, offsets = tokenizer.encode_batch(["今天", "AB12"])
+    assert tokenizer.decode(ids[offsets[1] : offsets[2]]) == "ab12"
+    assert (tokenizer.encode("今天") == ids[: offsets[1]]).all() and len(tokenizer.fingerprint) == 64
+    assert tokenizer.tokens[tokenizer.special.mask] == "[MASK]" and tokenizer.vocab_size == len(TOKENS)
+    assert uer_ds.open_dataset.__module__ == "uer_ds.data.dataset"
+    with pytest.raises(AttributeError, match=r"has no attribute 'load_tokeniser'; it has .*load_tokenizer"):
+        uer_ds.load_tokeniser  # noqa: B018

@@ -8,9 +8,9 @@ from typing import Any
 
 from uer_ds.cli.dataset_sample import add_sample_arguments, sample
 from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.cli.preprocess import TargetTokenizerConfig, make_target_tokenizer, make_tokenizer, summary
+from uer_ds.cli.preprocess import make_target_tokenizer, make_tokenizer, summary
 from uer_ds.cli.progress import ProgressBar, table
-from uer_ds.config.run import TokenizerConfig
+from uer_ds.config.data import TargetTokenizerConfig, TokenizerConfig
 from uer_ds.errors import UserError
 
 BAR_WIDTH = 40

@@ -9,20 +9,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.cli.preprocess import SamplingConfig
+from uer_ds.config.data import SamplingConfig
+from uer_ds.errors import UserError
 from uer_ds.registry import OBJECTIVES
 
 if TYPE_CHECKING:
     from uer_ds.data.batch import Batch
-    from uer_ds.data.dataset import Dataset
-
-MASKING = {"whole_word_masking": "whole_word", "span_masking": "span"}
-"""Options -> what the objectives call them, where the names differ."""
 
 
 def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,23 +28,24 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="FOLDER")
     parser.add_argument("--data_processor", help="objective; default: the one given to preprocess")
     parser.add_argument("--count", type=int, default=3, metavar="N", help="samples to show (default: 3)")
+    parser.add_argument("--samples", type=int, nargs="+", metavar="N", help="these samples, instead of the first")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as drawn in this epoch (default: 0)")
     parser.add_argument("--seed", type=int, default=7, help="seed of order and masking (default: 7)")
-    parser.add_argument("--no_packing", action="store_true", help="one document a row with padding")
     add_config_options(parser, SamplingConfig, "samples (default: as given to preprocess)")
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Print the first samples of an epoch."""
+    """Print the first samples of an epoch, or those that were asked for."""
     from uer_ds.data.dataset import open_dataset
-    from uer_ds.data.permutation import permute
-    from uer_ds.objectives import build_objective
+    from uer_ds.objectives import RowOptions, build_objective
+    from uer_ds.objectives.options import sampling_values
 
     dataset = open_dataset(args.dataset)
-    options = {**dataset.manifest.sampling, **given_values(args, SamplingConfig)}
-    name = OBJECTIVES.check(args.data_processor or options.pop("data_processor", "bert"), "--data_processor")
-    objective = build_objective(name, dataset, {**_values(dataset, options), **_choices(args)})
-    numbers = permute(np.arange(min(args.count, len(objective))), max(len(objective), 1), args.seed, args.epoch)
+    made_for = dict(dataset.manifest.sampling)
+    name = OBJECTIVES.check(args.data_processor or made_for.pop("data_processor", "bert"), "--data_processor")
+    sampling = SamplingConfig(**{**sampling_values(made_for), **given_values(args, SamplingConfig)})
+    objective = build_objective(name, dataset, RowOptions.of(dataset, sampling, args.seed))
+    numbers = chosen(args, len(objective))
     print(f"{name}: {len(objective):,} samples in an epoch")
     if len(numbers):
         batch = objective.batch(np.full(len(numbers), args.epoch), numbers)
@@ -56,18 +55,16 @@ def sample(args: argparse.Namespace) -> None:
             print("\n".join(sample_lines(batch, row, source, target)))
 
 
-def _values(dataset: Dataset, sampling: dict[str, Any]) -> dict[str, Any]:
-    tokenizer = dataset.load_tokenizer()
-    return {
-        "vocab_size": tokenizer.vocab_size,
-        "special": tokenizer.special,
-        "target_special": dataset.load_tokenizer(target=True).special,
-        **{MASKING.get(key, key): value for key, value in sampling.items()},
-    }
+def chosen(args: argparse.Namespace, samples: int) -> NDArray[np.int64]:
+    """The numbers of the samples to show, of `samples` in an epoch."""
+    from uer_ds.data.permutation import permute
 
-
-def _choices(args: argparse.Namespace) -> dict[str, Any]:
-    return {"seed": args.seed, "packed": not args.no_packing}
+    if args.samples is None:
+        return permute(np.arange(min(args.count, samples)), max(samples, 1), args.seed, args.epoch)
+    for number in args.samples:
+        if not 0 <= number < samples:
+            raise UserError(f"--samples {number}: {args.dataset} has {samples:,} samples, numbered from 0.")
+    return np.array(args.samples, dtype=np.int64)
 
 
 def sample_lines(batch: Batch, row: int, source: Sequence[str], target: Sequence[str]) -> list[str]:

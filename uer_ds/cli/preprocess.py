@@ -2,43 +2,25 @@
 
 Masks, pairs and row lengths are drawn when samples are read, so options about them are only kept as defaults for
 `uer-ds pretrain`. The same command again goes on where it stopped, or says that the dataset is finished.
-
-Text by --data_processor: mlm, lm, t5, bilm: one document a line. bert, albert, gsg, bart: one sentence a line, a blank
-line between documents (or one document a line, see --split_sentences). mt, prefixlm: source TAB target. cls, cls_mlm:
-label TAB text [TAB second text]. llm_sft: JSON lines with instruction, input, output. All also .jsonl, .parquet, .gz,
-.zst.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uer_ds.cli.compat import modernise_preprocess
 from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.cli.progress import ProgressBar, table
+from uer_ds.cli.progress import ProgressBar, data_size, table
+from uer_ds.config.data import SEQ_LENGTH, SamplingConfig, TargetTokenizerConfig, TokenizerConfig
 from uer_ds.config.options import option
-from uer_ds.config.run import TokenizerConfig
 from uer_ds.data.corpus import FORMATS
 from uer_ds.errors import UserError
-from uer_ds.registry import OBJECTIVES, TOKENIZERS
-
-RULES = {
-    **dict.fromkeys(("bert", "albert", "gsg", "bart"), "blank_line"),
-    **dict.fromkeys(("mlm", "lm", "t5", "bilm"), "line"),
-    **dict.fromkeys(("mt", "prefixlm", "llm_sft"), "pair"),
-    **dict.fromkeys(("cls", "cls_mlm"), "label"),
-}
-"""`--data_processor` -> how UER-py's corpora for it look (`uer_ds.data.shards.RULES`)."""
-
-EXTRA_TOKENS = {
-    **dict.fromkeys(("mlm", "bert", "albert", "cls_mlm", "gsg", "bart"), ("mask",)),
-    "t5": ("mask", "sentinel"),
-}
-"""`--data_processor` -> special tokens it needs besides padding, beginning and end; missing ones are told at once."""
+from uer_ds.objective_specs import CORPORA, OBJECTIVE_SPECS, names_by_corpus
+from uer_ds.registry import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -53,7 +35,7 @@ class CorpusConfig:
     shards: int | None = option(None, "number of shards; default: one a process, more above 1 GiB of text each")
     split_sentences: str = option(
         "auto",
-        "bert, albert, gsg, bart: every line is a document, to be split into sentences (yes), or lines are"
+        f"{names_by_corpus('blank_line')}: every line is a document, to be split into sentences (yes), or lines are"
         " sentences and blank lines end documents (no); auto: yes when the corpus has no blank line",
         ("auto", "yes", "no"),
     )
@@ -61,37 +43,10 @@ class CorpusConfig:
     mpi: bool = option(False, "share the work out over the ranks of mpirun or srun")
 
 
-@dataclass(frozen=True)
-class TargetTokenizerConfig:
-    """mt: the tokenizer of the target side; default: that of the source side."""
-
-    tgt_tokenizer: str = option("bert", "tokenizer", TOKENIZERS)
-    tgt_vocab_path: str | None = option(None, "vocabulary file, one token a line")
-    tgt_merges_path: str | None = option(None, "bpe: merges file")
-    tgt_spm_model_path: str | None = option(None, "sentencepiece model; then no vocabulary file is needed")
-    tgt_do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """Kept in the dataset as defaults for training; the shards do not depend on it."""
-
-    seq_length: int = option(128, "tokens a row")
-    tgt_seq_length: int = option(128, "target tokens a row")
-    short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences")
-    whole_word_masking: bool = option(False, "mask all pieces of a word together")
-    span_masking: bool = option(False, "mask spans of tokens")
-    span_geo_prob: float = option(0.2, "parameter of the geometric distribution of span lengths")
-    span_max_length: int = option(10, "longest span in tokens")
-    sentence_selection_strategy: str = option("lead", "gsg: which sentences are the target", ("lead", "random"))
-
-
 OBSOLETE = {
-    "dup_factor": "masks are drawn anew each time a row is read, so no copies are stored",
     "docs_buffer_size": "documents are read from the file as they are needed",
     "seed": "nothing random happens before training",
-    "dynamic_masking": "masking is always dynamic",
-    "full_sentences": "training packs documents into full rows unless it is given --no_packing",
+    "full_sentences": "rows are full unless --no_packing is given",
 }
 """UER-py's options that have become meaningless, and what happens instead."""
 
@@ -102,6 +57,8 @@ modernise = modernise_preprocess
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    forms = [f"  {names_by_corpus(corpus)}: {words}" for corpus, words in CORPORA.items()]
+    parser.epilog = "\n".join(["text by --data_processor (all also as records of .jsonl, .json, .parquet):", *forms])
     add_config_options(parser, CorpusConfig, "corpus and dataset")
     add_config_options(parser, TokenizerConfig, "tokenizer")
     add_config_options(parser, TargetTokenizerConfig, "tokenizer of the target side (mt)")
@@ -109,9 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     old = parser.add_argument_group("of UER-py's and TencentPretrain's command lines")
     for name, reason in OBSOLETE.items():
         kind: dict[str, Any] = {"type": int, "metavar": "INT"}
-        if name in ("dynamic_masking", "full_sentences"):
+        if name == "full_sentences":
             kind = {"action": "store_true"}
         old.add_argument(f"--{name}", default=argparse.SUPPRESS, help=reason, **kind)
+    old.add_argument("--dynamic_masking", action="store_true", help="the same as --dup_factor 0, the default")
     old.add_argument("--json_format_corpus", action="store_true", help="the same as --corpus_format jsonl")
 
 
@@ -144,7 +102,7 @@ def make_spec(config: CorpusConfig, args: argparse.Namespace) -> Any:
 
     sampling = sampling_defaults(args)
     tokenizer = make_tokenizer(given_values(args, TokenizerConfig))
-    tokenizer.require("pad", "cls", "sep", *EXTRA_TOKENS.get(config.data_processor, ()))
+    tokenizer.require(*OBJECTIVE_SPECS[config.data_processor].required_tokens)
     return BuildSpec(
         corpus=config.corpus_path,
         output=Path(config.dataset_path),
@@ -166,7 +124,7 @@ def choose_rule(config: CorpusConfig) -> str:
     from uer_ds.data.corpus import find_sources
     from uer_ds.data.plan import has_blank_lines
 
-    rule = RULES[config.data_processor]
+    rule = OBJECTIVE_SPECS[config.data_processor].corpus
     if rule != "blank_line" or config.split_sentences == "no":
         return rule
     if config.split_sentences == "yes" or not has_blank_lines(find_sources(config.corpus_path, config.corpus_format)):
@@ -199,9 +157,11 @@ def make_target_tokenizer(args: argparse.Namespace, processor: str) -> Any:
 
 def sampling_defaults(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `SamplingConfig` that were given, and the row lengths always."""
-    config = SamplingConfig(**given_values(args, SamplingConfig))
-    always = {"seq_length", "tgt_seq_length"}
-    return {f.name: getattr(config, f.name) for f in fields(config) if f.name in always or hasattr(args, f.name)}
+    given = given_values(args, SamplingConfig)
+    if args.dynamic_masking:
+        given.pop("dup_factor", None)
+    SamplingConfig(**given)  # checks the values
+    return {"seq_length": SEQ_LENGTH, "tgt_seq_length": SEQ_LENGTH, **given}
 
 
 def summary(manifest: Any) -> list[tuple[str, Any]]:
@@ -210,9 +170,7 @@ def summary(manifest: Any) -> list[tuple[str, Any]]:
     rows += [(name, manifest.totals[name]) for name in ("documents", "items", "tokens")]
     left_out = {"empty lines left out": "empty_documents", "malformed lines left out": "malformed_lines"}
     rows += [(words, manifest.totals[name]) for words, name in left_out.items() if manifest.totals[name]]
-    size = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
-    text = sum(source.bytes for source in manifest.sources) / 1e6
-    return [
-        *rows,
-        ("shards", f"{len(manifest.shards)}, {size:,.1f} MB ({size / text:.0%} of the corpus's {text:,.1f} MB)"),
-    ]
+    size = sum(file.bytes for shard in manifest.shards for file in shard.files)
+    text = sum(source.bytes for source in manifest.sources)
+    share = f"{size / text:.0%} of the corpus's {data_size(text)}"
+    return [*rows, ("shards", f"{len(manifest.shards)}, {data_size(size)} ({share})")]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.cli.vocab_tools import add_tools, run_tool
 from uer_ds.config.options import option
 from uer_ds.errors import UserError
+from uer_ds.tokenizers.vocabulary import RESERVED
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class VocabConfig:
     workers_num: int = option(1, "worker processes")
     min_count: int = option(1, "tokens that occur less often are left out")
     do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
+    sentinels_num: int = option(0, "<extra_id_0>, <extra_id_1>, ... at the end, for the t5 objective; usual: 100")
+    force: bool = option(False, "replace an existing vocabulary")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +46,43 @@ def run(args: argparse.Namespace) -> int:
         if not getattr(config, name):
             raise UserError(f"--{name} is missing; expected {VocabConfig.__dataclass_fields__[name].metadata['help']}.")
     assert config.output_path is not None
+    check(config, Path(config.output_path))
     tokens = build_vocabulary(
-        [source.path for source in find_sources(config.corpus_path, "txt")],
+        [plain_text(source) for source in find_sources(config.corpus_path, "txt")],
         delimiter=config.delimiter,
         min_count=config.min_count,
         workers=config.workers_num,
         do_lower_case=config.do_lower_case == "true",
+        sentinels=config.sentinels_num,
     )
     write_vocabulary(tokens, config.output_path)
-    print(f"{config.output_path}: {len(tokens):,} tokens")
+    print(f"{config.output_path}: {summary(tokens, config.sentinels_num)}")
     return 0
+
+
+def check(config: VocabConfig, output: Path) -> None:
+    """Refuse what would be lost or cannot be."""
+    if output.exists() and not config.force:
+        raise UserError(
+            f"--output_path {output} exists already; another vocabulary would not fit the datasets and models made with"
+            " it: choose another path, or give --force to replace it."
+        )
+    if config.sentinels_num < 0:
+        raise UserError(f"--sentinels_num is {config.sentinels_num}; expected 0 or a positive integer.")
+
+
+def plain_text(source: Any) -> str:
+    """The path of a file of the corpus (a `SourceFile`)."""
+    if source.compression:
+        raise UserError(f"--corpus_path {source.path} is compressed; unpack it first, a vocabulary needs plain text.")
+    path: str = source.path
+    return path
+
+
+def summary(tokens: list[str], sentinels: int) -> str:
+    """How many tokens there are, and of what kind."""
+    reserved = len(RESERVED)
+    unused = f"{RESERVED[1]} .. {RESERVED[99]}"
+    words = f"{len(tokens):,} tokens: {reserved} reserved ({RESERVED[0]}, {unused}, {', '.join(RESERVED[100:])})"
+    words += f", {len(tokens) - reserved - sentinels:,} from the text"
+    return words + (f", {sentinels} sentinels ({tokens[-sentinels]} .. {tokens[-1]})" if sentinels else "")

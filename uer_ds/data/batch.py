@@ -67,9 +67,14 @@ class Batch:
         return self.map(lambda tensor: tensor.pin_memory())
 
     def label_counts(self) -> dict[str, int]:
-        """Label name -> how many predictions enter its loss. Equals the count that the model returns for
-        `loss_<name>`."""
-        return {name: int((labels != IGNORE).sum()) for name, labels in self.labels.items()}
+        """Label name -> how many predictions enter its loss: all real numbers, and integers other than `IGNORE`.
+
+        Equals the count that the model returns for `loss_<name>`.
+        """
+        return {
+            name: labels.numel() if labels.is_floating_point() else int((labels != IGNORE).sum())
+            for name, labels in self.labels.items()
+        }
 
     def token_count(self) -> int:
         """Real tokens that the model reads: source, decoder and second stream, padding not counted."""

@@ -5,7 +5,7 @@ Both are objectives made of objectives, as deterministic as those: no state but 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.loader import Objective, no_samples
+from uer_ds.data.loader import Objective, require_samples
 from uer_ds.data.permutation import permute
 from uer_ds.errors import UserError
 
@@ -29,16 +29,15 @@ class Blend:
     """
 
     def __init__(self, parts: Sequence[Objective], weights: Sequence[float], seed: int):
-        self.name, self.targets, self.layouts = parts[0].name, parts[0].targets, parts[0].layouts
-        self.needs, self.dataset = parts[0].needs, parts[0].dataset
+        self.spec, self.dataset = parts[0].spec, parts[0].dataset
         self._parts, self._seed = parts, seed
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
         shares = np.asarray(weights if len(weights) else sizes, dtype=np.float64)
         if (shares < 0).any() or not shares.any():
             raise UserError(f"--dataset_weights is {list(weights)}; expected numbers from 0 up, not all of them 0.")
-        for part, size, share in zip(parts, sizes, shares, strict=True):
-            if size == 0 and share > 0:
-                raise UserError(no_samples(part))
+        for part, share in zip(parts, shares, strict=True):
+            if share > 0:
+                require_samples(part)
         self._sizes = sizes
         self._counts = apportion(shares, int(sizes.sum()))  # samples of each part in an epoch
         self._ends = np.cumsum(self._counts)
@@ -48,24 +47,27 @@ class Blend:
 
     def batch(self, epochs: Ints, numbers: Ints) -> Batch:
         """The samples `numbers` [B], each from the part whose range it is in."""
-        owners = np.searchsorted(self._ends, numbers, side="right")
         batches, rows = [], []
+        for part, places, own_epochs, own_numbers in self.origins(epochs, numbers):
+            batches.append(part.batch(own_epochs, own_numbers))
+            rows.append(places)
+        return merge(batches, torch.from_numpy(np.argsort(np.concatenate(rows))))
+
+    def origins(self, epochs: Ints, numbers: Ints) -> Iterator[tuple[Objective, Ints, Ints, Ints]]:
+        """Where the samples come from: each part with the places of its samples, its own epochs and its own numbers."""
+        owners = np.searchsorted(self._ends, numbers, side="right")
         for c in np.unique(owners).tolist():
             mine = np.flatnonzero(owners == c)
             drawn = epochs[mine] * self._counts[c] + numbers[mine] - (self._ends[c] - self._counts[c])
             own_epochs, indices = np.divmod(drawn, self._sizes[c])
-            own_numbers = permute(indices, int(self._sizes[c]), self._seed + c, own_epochs)
-            batches.append(self._parts[c].batch(own_epochs, own_numbers))
-            rows.append(mine)
-        return merge(batches, torch.from_numpy(np.argsort(np.concatenate(rows))))
+            yield self._parts[c], mine, own_epochs, permute(indices, int(self._sizes[c]), self._seed + c, own_epochs)
 
 
 class StaticSamples:
     """Static masking: `copies` versions of every sample (UER-py's dup_factor), used in turn epoch after epoch."""
 
     def __init__(self, objective: Objective, copies: int):
-        self.name, self.targets, self.layouts = objective.name, objective.targets, objective.layouts
-        self.needs, self.dataset = objective.needs, objective.dataset
+        self.spec, self.dataset = objective.spec, objective.dataset
         self._objective, self._copies = objective, copies
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """The files of a corpus: which they are, and their text in blocks of whole lines.
 
-A corpus is files, folders and globs; `.txt` (and every unknown ending), `.jsonl`, `.parquet`, each also `.gz` and
-`.zst`. Reading keeps one block of `BLOCK_BYTES` in memory, whatever the size of the file.
+A corpus is files, folders and globs; `.txt` (and every unknown ending), `.jsonl`, `.json` (a list of objects, or one
+object a line), `.parquet`, each also `.gz` and `.zst`. Reading keeps one block of `BLOCK_BYTES` in memory, whatever the
+size of the file.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 
 from uer_ds.data.unpack import unpack
 from uer_ds.errors import UserError
+from uer_ds.tokenizers.base import CONVERT_HINT
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
 """The longest line; a longer one means that the line ends are wrong, and would not fit a worker's memory."""
 
-FORMATS = ("txt", "jsonl", "parquet")
-EXTENSIONS = {".txt": "txt", ".tsv": "txt", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+FORMATS = ("txt", "jsonl", "json", "parquet")
+EXTENSIONS = {".txt": "txt", ".tsv": "txt", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 SAMPLES, SAMPLE_BYTES = 64, 64 << 10
 BOM = b"\xef\xbb\xbf"
@@ -42,7 +44,7 @@ class Piece:
 
     Attributes:
         source: the file.
-        begin, end: bytes of plain text, row groups of Parquet; a compressed file is 0 to 1.
+        begin, end: bytes of plain text, row groups of Parquet; a compressed file and a JSON list are 0 to 1.
         bytes: its share of the file's size.
     """
 
@@ -99,7 +101,16 @@ def _expand(path: str) -> list[Path]:
 def _source(path: Path, corpus_format: str | None) -> SourceFile:
     compression = COMPRESSIONS.get(path.suffix, "")
     inner = Path(path.stem).suffix if compression else path.suffix
-    return SourceFile(str(path), path.stat().st_size, corpus_format or EXTENSIONS.get(inner, "txt"), compression)
+    form = corpus_format or EXTENSIONS.get(inner, "txt")
+    if form == "json" and not _is_list(path, compression):
+        form = "jsonl"
+    return SourceFile(str(path), path.stat().st_size, form, compression)
+
+
+def _is_list(path: Path, compression: str) -> bool:
+    """Whether a JSON file is one list; otherwise it has one object a line."""
+    start = next((data for data in unpack(str(path), compression) if data.strip(BOM).strip()), b"")
+    return start.strip(BOM).lstrip().startswith(b"[")
 
 
 def sample_checksum(source: SourceFile) -> str:
@@ -174,8 +185,8 @@ def not_utf8(source: SourceFile, block: Block) -> UserError:
         offset = block.offset + error.start
         line = line_numbers(source, [offset])[0]
         return UserError(
-            f"{source.path} is not UTF-8: byte {offset} (line {line}) is 0x{block.raw[error.start]:02x}; convert the"
-            " file first, e.g. with `iconv -f GB18030 -t UTF-8`."
+            f"{source.path} is not UTF-8: byte {offset} (line {line}) is 0x{block.raw[error.start]:02x};"
+            f" {CONVERT_HINT}."
         )
     raise AssertionError("the tokenizer refused valid UTF-8")
 

@@ -7,9 +7,11 @@ cost no copies, and need no start method. The result does not depend on their nu
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -19,26 +21,13 @@ from numpy.typing import NDArray
 from uer_ds.data.batch import Batch
 from uer_ds.data.sampler import Sampler
 from uer_ds.errors import UserError
+from uer_ds.objective_specs import ObjectiveSpec
 
 Ints = NDArray[np.int64]
 
 
-class Objective(Protocol):
-    """How samples are made: a pure function of (seed, epoch, sample number), whatever else is in the batch.
-
-    Attributes:
-        name: what users write.
-        targets: names of the model targets that it feeds.
-        layouts: the dataset layouts (`uer_ds.data.manifest`) that it can read.
-        needs: the smallest dataset that gives a sample, in words, for error messages.
-        dataset: where the tokens come from (`folder`, `documents`, `items`, `tokens`).
-    """
-
-    name: str
-    targets: tuple[str, ...]
-    layouts: tuple[str, ...]
-    needs: str
-    dataset: Any
+class Samples(Protocol):
+    """Numbered samples: each is a pure function of (seed, epoch, number), whatever else is in the batch."""
 
     def __len__(self) -> int:
         """Samples in one epoch."""
@@ -49,12 +38,24 @@ class Objective(Protocol):
         ...
 
 
+class Objective(Samples, Protocol):
+    """How samples are made from a dataset.
+
+    Attributes:
+        spec: name, model targets, what it reads.
+        dataset: where the tokens come from (`folder`, `documents`, `items`, `tokens`).
+    """
+
+    spec: ObjectiveSpec
+    dataset: Any
+
+
 class Loader:
     """Iterates over updates; each is a list of `accumulation` micro-batches of `batch_size` sequences for this rank.
 
     Args:
-        objective: makes batches from sample numbers.
-        sampler: the order of the samples; its `samples_per_epoch` is `len(objective)`.
+        samples: makes batches from sample numbers; there is at least one (see `require_samples`).
+        sampler: the order of the samples; its `samples_per_epoch` is `len(samples)`.
         rank, world_size: which part of every update is ours.
         batch_size: sequences in a micro-batch.
         accumulation: micro-batches in an update.
@@ -63,11 +64,12 @@ class Loader:
         prefetch: updates that are prepared ahead.
         stop: end when this many samples are consumed (the last update is whole); None: never.
         pin_memory: put batches into page-locked memory, for copies to a GPU that overlap with work.
+        stalled: called with the seconds waited, every `stall_seconds` that a batch does not come.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        samples: Samples,
         sampler: Sampler,
         rank: int,
         world_size: int,
@@ -78,15 +80,17 @@ class Loader:
         prefetch: int = 2,
         stop: int | None = None,
         pin_memory: bool = False,
+        stalled: Callable[[float], None] | None = None,
+        stall_seconds: float = 60.0,
     ):
-        if len(objective) == 0:
-            raise UserError(no_samples(objective))
+        assert len(samples) > 0
         self.consumed = consumed
-        self._objective, self._sampler = objective, sampler
+        self._samples, self._sampler = samples, sampler
         self._layout = (rank, world_size, batch_size, accumulation)
         self._sequences = world_size * batch_size * accumulation
         self._ahead = prefetch if workers else 0
         self._stop, self._pin_memory = stop, pin_memory
+        self._stalled, self._stall_seconds = stalled, stall_seconds
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
         self._pending: deque[list[Future[Batch]]] = deque()
 
@@ -101,7 +105,7 @@ class Loader:
             batches = [self._make(*samples) for samples in self._sampler.share(self.consumed, *self._layout)]
         else:
             self._fill(self._pool)
-            batches = [future.result() for future in self._pending.popleft()]
+            batches = [self._wait(future) for future in self._pending.popleft()]
         self.consumed += self._sequences
         if self._pool is not None:
             self._fill(self._pool)
@@ -130,16 +134,39 @@ class Loader:
             shares = self._sampler.share(start, *self._layout)
             self._pending.append([pool.submit(self._make, *samples) for samples in shares])
 
+    def _wait(self, future: Future[Batch]) -> Batch:
+        """The batch when it is there; a worker's own mistake is raised here."""
+        began = time.monotonic()
+        while True:
+            try:
+                return future.result(self._stall_seconds)
+            except FutureTimeout:
+                if future.done():  # the worker itself has met a timeout
+                    raise
+                if self._stalled:
+                    self._stalled(time.monotonic() - began)
+
     def _make(self, epochs: Ints, numbers: Ints) -> Batch:
-        batch = self._objective.batch(epochs, numbers)
+        try:
+            batch = self._samples.batch(epochs, numbers)
+        except (OSError, ValueError, IndexError) as error:
+            dataset = getattr(self._samples, "dataset", None)  # samples in memory have none
+            if dataset is None:
+                raise
+            raise UserError(
+                f"{dataset.folder}: samples {numbers.tolist()} of epochs {epochs.tolist()} cannot be "
+                f"made ({type(error).__name__}: {error}); check the dataset with `uer-ds dataset verify`."
+            ) from error
         return batch.pin_memory() if self._pin_memory else batch
 
 
-def no_samples(objective: Objective) -> str:
-    """The sentence for an objective that cannot make a single sample."""
+def require_samples(objective: Objective) -> None:
+    """Raise UserError when the objective cannot make a single sample."""
+    if len(objective) > 0:
+        return
     dataset = objective.dataset
-    return (
-        f"{dataset.folder}: the {objective.name} objective finds no sample in {dataset.documents} documents,"
-        f" {dataset.items} items and {dataset.tokens} tokens; expected {objective.needs}: check the corpus and its"
+    raise UserError(
+        f"{dataset.folder}: the {objective.spec.name} objective finds no sample in {dataset.documents} documents,"
+        f" {dataset.items} items and {dataset.tokens} tokens; expected {objective.spec.needs}: check the corpus and its"
         " format and run preprocess again."
     )

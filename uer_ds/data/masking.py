@@ -8,11 +8,10 @@ the batch, N chosen tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from uer_ds.config.data import SamplingConfig
 from uer_ds.data.random import Draws, below, threshold
 
 Ints = NDArray[np.int64]
@@ -20,37 +19,18 @@ Flags = NDArray[np.bool_]
 MASKED_SHARE = 0.15
 
 
-@dataclass(frozen=True)
-class MaskingOptions:
-    """What is masked together.
-
-    Attributes:
-        whole_word: all pieces of a word together. Wins over `span`, as in UER-py.
-        span: runs of tokens whose lengths follow a geometric distribution.
-        span_geo_prob: g; a span has length k with probability proportional to g (1 - g)^(k - 1).
-        span_max_length: the longest span in tokens.
-    """
-
-    whole_word: bool = False
-    span: bool = False
-    span_geo_prob: float = 0.2
-    span_max_length: int = 10
-
-
-DEFAULT_MASKING = MaskingOptions()
-
-
 class Masker:
     """Masks rows; a pure function of (seed, epoch, sample number).
 
-    `special_ids` and `mask_id` are never masked and never drawn as random tokens.
+    `special_ids` and `mask_id` are never masked and never drawn as random tokens. Whole words win over spans, as in
+    UER-py.
     """
 
-    def __init__(self, vocab_size: int, mask_id: int, special_ids: tuple[int, ...], seed: int, options: MaskingOptions):
+    def __init__(self, vocab_size: int, mask_id: int, special_ids: tuple[int, ...], seed: int, options: SamplingConfig):
         self._mask_id = mask_id
         self._special = sorted({*special_ids, mask_id})
         self._vocab_size, self._options = vocab_size, options
-        self._spans = options.span and not options.whole_word
+        self._spans = options.span_masking and not options.whole_word_masking
         self._order = Draws(seed, "masking/order")
         self._replacement = Draws(seed, "masking/replacement")
         self._lengths = Draws(seed, "masking/span lengths")
@@ -69,7 +49,7 @@ class Masker:
         maskable = (segments > 0) & ~np.isin(ids, self._special)
         budget = np.minimum(mask_budget((segments > 0).sum(axis=1)), maskable.sum(axis=1))  # [B]
         keys = self._order.words(epochs, numbers, ids.shape[1])
-        if self._options.whole_word:
+        if self._options.whole_word_masking:
             assert word_starts is not None, "whole-word masking needs word bounds"
             starts = maskable & (word_starts | _run_starts(maskable))
         elif self._spans:
@@ -145,7 +125,7 @@ def choose_units(maskable: Flags, starts: Flags, budget: Ints, keys: NDArray[np.
     unit_of = np.cumsum(starts.reshape(-1)) - 1  # valid where maskable
     unit_rows = np.nonzero(starts)[0]  # [U], ascending
     unit_lengths = np.bincount(unit_of[flat], minlength=len(unit_rows))  # [U]
-    order = np.lexsort((keys[starts], unit_rows))
+    order = np.argsort(unit_rows.astype(np.uint64) << np.uint64(32) | keys[starts], kind="stable")
     counts = np.bincount(unit_rows, minlength=len(budget))
     ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     table = np.zeros((len(budget), int(counts.max(initial=0))), dtype=np.int64)

@@ -70,7 +70,7 @@ def _pieces_between(sources: Sequence[SourceFile], first: tuple[int, int], last:
 
 def extent(source: SourceFile) -> int:
     """The end of the last piece of a file, in the units of `Piece`."""
-    if source.compression:
+    if source.compression or source.format == "json":
         return 1 if source.bytes else 0
     return row_groups(source) if source.format == "parquet" else source.bytes
 
@@ -79,7 +79,7 @@ def _align(source: SourceFile, position: int, blank_line: bool, previous: tuple[
     """Move a byte position inside a file to where a document begins, in the units of `Piece`."""
     if position == 0:
         return 0
-    if source.compression:
+    if source.compression or source.format == "json":
         return 1
     if source.format == "parquet":
         return -(-position * row_groups(source) // source.bytes)

@@ -1,4 +1,4 @@
-"""Pieces of JSON-lines and Parquet files, and of text with columns, as batches of rows.
+"""Pieces of JSON and Parquet files, and of text with columns, as batches of rows.
 
 What a record must contain is said by the parsers of `rows`. A line that is none is passed on with its place and the
 reason.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uer_ds.data.corpus import Block, Piece, SourceFile, not_utf8, read_blocks
+from uer_ds.data.json_list import read_list
 from uer_ds.data.rows import LINE_PARSERS, RECORD_FIELDS, RECORD_PARSERS, Malformed, Row
 from uer_ds.data.unpack import unpack
 from uer_ds.errors import UserError
@@ -20,8 +21,7 @@ PARQUET_ROWS = 4096
 """Records in memory at a time; at the usual few kB a record as much as one block of text."""
 
 
-OPENS_A_LIST = "[ \t"
-LIST_HINT = "; of a file that is one long list, `jq -c '.[]' FILE` makes one object a line"
+LIST_HINT = "; a file that is one list of objects must be named .json, or given with --corpus_format json"
 
 
 @dataclass
@@ -37,6 +37,9 @@ def read_rows(piece: Piece, rule: str, advance: Callable[[int], None]) -> Iterat
     """The rows of a piece under a document rule."""
     if piece.source.format == "parquet":
         yield from _parquet_rows(piece, rule, advance)
+        return
+    if piece.source.format == "json":
+        yield from _list_rows(piece.source, RECORD_PARSERS[rule], advance)
         return
     parse = _json_parser(rule) if piece.source.format == "jsonl" else LINE_PARSERS[rule]
     for block in read_blocks(piece, advance):
@@ -78,6 +81,21 @@ def _line_starts(block: Block) -> list[int]:
     return starts
 
 
+def _list_rows(
+    source: SourceFile, parse: Callable[[dict[str, Any]], Row], advance: Callable[[int], None]
+) -> Iterator[RowBatch]:
+    for elements in read_list(source, advance):
+        batch = RowBatch()
+        for element in elements:
+            try:
+                if not isinstance(element.value, dict):
+                    raise Malformed("no JSON object")
+                batch.rows.append(parse(element.value))
+            except Malformed as error:
+                batch.malformed.append((element.offset, str(error)))
+        yield batch
+
+
 def _json_parser(rule: str) -> Callable[[str], Row]:
     import orjson
 
@@ -87,9 +105,9 @@ def _json_parser(rule: str) -> Callable[[str], Row]:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise Malformed(f"no JSON ({error}){LIST_HINT if line[0] in OPENS_A_LIST else ''}") from None
+            raise Malformed(f"no JSON ({error}){LIST_HINT if line.lstrip()[0] == '[' else ''}") from None
         if not isinstance(record, dict):
-            raise Malformed(f"no JSON object{LIST_HINT}")
+            raise Malformed(f"no JSON object{LIST_HINT if isinstance(record, list) else ''}")
         return parse_record(record)
 
     return parse

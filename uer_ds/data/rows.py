@@ -51,7 +51,7 @@ def parse_pair_line(line: str) -> Row:
     """source TAB target"""
     columns = line.strip().split("\t")
     if len(columns) != 2:
-        raise Malformed(f"{len(columns)} tab-separated columns, expected 2 (source, target)")
+        raise Malformed(f"{_columns(columns)}, expected 2 (source, target)")
     return Row(tuple(columns))
 
 
@@ -59,7 +59,7 @@ def parse_labelled_line(line: str) -> Row:
     """label TAB text, or label TAB text_a TAB text_b"""
     columns = line.strip().split("\t")
     if len(columns) not in (2, 3):
-        raise Malformed(f"{len(columns)} tab-separated columns, expected 2 or 3 (label, text, second text)")
+        raise Malformed(f"{_columns(columns)}, expected 2 or 3 (label, text, second text)")
     return Row(tuple(columns[1:]), _label(columns[0]))
 
 
@@ -146,6 +146,10 @@ def _text(record: Mapping[str, Any], key: str) -> str:
         known = ", ".join(map(str, list(record)[:8]))
         raise Malformed(f"no text under {key!r} (it has: {known})")
     return value
+
+
+def _columns(columns: Sequence[str]) -> str:
+    return f"{len(columns)} tab-separated column{'s' if len(columns) > 1 else ''}"
 
 
 def _label(value: str) -> int:

@@ -25,7 +25,7 @@ from uer_ds.data.manifest import Manifest, ShardRecord, SourceRecord, TokenizerR
 from uer_ds.data.plan import default_shards, plan_shards
 from uer_ds.data.shard_writer import EXAMPLES, ShardTask, finished_shard, write_shard
 from uer_ds.data.team import Alone, Stopped, Team
-from uer_ds.data.workers import SavedTokenizers, WorkerDied, write_in_workers
+from uer_ds.data.workers import SavedTokenizers, WorkerDied, prepare, write_in_workers
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.base import Tokenizer
 
@@ -85,8 +85,9 @@ class _Build:
         )
         finished = build_folder.finished_dataset(self.output, identity, self.spec.shards)
         if finished:
-            self.progress.note(f"{self.output} is finished already; nothing to do.")
             return self._with_sampling(finished)
+        if min(self.spec.processes, useful_processes(sum(source.bytes for source in sources))) > 1:
+            prepare()
         shards = build_folder.unfinished_shards(self.output, identity, self.spec.shards) or self.spec.shards
         return Work(self._plan(sources, shards), identity)
 
@@ -125,12 +126,13 @@ class _Build:
     def _write_part(self, work: Work, saved: SavedTokenizers) -> list[tuple[int, ShardRecord]]:
         """(number, record) of this rank's shards; those that an earlier run finished are not made again."""
         own = range(self.team.rank, len(work.tasks), self.team.size)
-        records = {number: finished_shard(work.tasks[number]) for number in own}
+        finished = {number: finished_shard(task) for number, task in enumerate(work.tasks)}
+        records = {number: finished[number] for number in own}
         missing = [number for number in own if records[number] is None]
         if len(missing) < len(own):
             self.progress.note(f"{len(own) - len(missing)} of {len(own)} shards were finished by an earlier run.")
         tasks = [work.tasks[number] for number in missing]
-        self.progress.start(sum(task.bytes for task in tasks))
+        self.progress.start(sum(task.bytes for number, task in enumerate(work.tasks) if finished[number] is None))
         try:
             made = self._write(tasks, saved)
         except Exception:
@@ -140,16 +142,15 @@ class _Build:
         return [(number, record) for number, record in records.items() if record is not None]
 
     def _write(self, tasks: list[ShardTask], saved: SavedTokenizers) -> list[ShardRecord]:
-        useful = sum(task.bytes for task in tasks) // WORKER_BYTES
-        processes = min(self.spec.processes, len(tasks), useful)
+        processes = min(self.spec.processes, len(tasks), useful_processes(sum(task.bytes for task in tasks)))
         if processes > 1:
-            return write_in_workers(tasks, saved, processes, self._advance)
+            return write_in_workers(tasks, self.spec.tokenizers, saved, processes, self._advance)
         return [write_shard(task, self.spec.tokenizers, self._advance) for task in tasks]
 
     def _advance(self, count: int) -> None:
         if self.team.size > 1 and build_folder.stopped(self.output):
             raise Stopped
-        self.progress.advance(count)
+        self.team.advance(count, self.progress.advance)
 
     def _finish(self, work: Work, saved: SavedTokenizers, records: dict[int, ShardRecord]) -> Manifest:
         """On rank 0: the manifest, last."""
@@ -178,18 +179,31 @@ class _Build:
         if manifest.tokens:
             return
         empty, malformed = manifest.totals["empty_documents"], manifest.totals["malformed_lines"]
-        example = f", such as: {examples[0]}" if examples else ""
-        raise UserError(
-            f"--corpus_path {' '.join(self.spec.corpus)} has no text that gives a token ({empty} empty and {malformed}"
-            f" malformed lines{example}); expected {manifest.preparation}."
-        )
+        corpus = f"--corpus_path {' '.join(self.spec.corpus)}"
+        if examples:
+            raise UserError(f"{corpus}: none of {empty + malformed} lines can be used; {examples[0]}.")
+        raise UserError(f"{corpus} gives no token: {empty} empty lines; expected {manifest.preparation}.")
 
     def _with_sampling(self, manifest: Manifest) -> Manifest:
         """A finished dataset takes new defaults for training; its shards do not depend on them."""
-        if manifest.sampling != dict(self.spec.sampling):
-            manifest = dataclasses.replace(manifest, sampling=dict(self.spec.sampling))
-            manifest.write(self.output)
+        before, wanted = manifest.sampling, dict(self.spec.sampling)
+        changes = [
+            f"{name} {before.get(name, 'unsaid')} -> {wanted.get(name, 'unsaid')}"
+            for name in {**before, **wanted}
+            if before.get(name) != wanted.get(name)
+        ]
+        if not changes:
+            self.progress.note(f"{self.output} is finished already; nothing to do.")
+            return manifest
+        self.progress.note(f"{self.output} is finished already; new defaults for training: {', '.join(changes)}.")
+        manifest = dataclasses.replace(manifest, sampling=wanted)
+        manifest.write(self.output)
         return manifest
+
+
+def useful_processes(corpus_bytes: int) -> int:
+    """How many processes have enough to do."""
+    return corpus_bytes // WORKER_BYTES
 
 
 def save_tokenizer(tokenizer: Tokenizer, output: Path, folder: str) -> TokenizerRecord:

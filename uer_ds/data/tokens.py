@@ -7,7 +7,6 @@ N runs of tokens, D documents asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.document_index import DocumentIndex
 from uer_ds.data.manifest import ColumnRecord
 
 Ints = NDArray[np.int64]
 FEW = 32
-"""Positions that are searched one at a time rather than together."""
+"""Windows of one shard that are searched one at a time rather than together."""
 
 
 class TokenTable:
@@ -34,8 +34,8 @@ class TokenTable:
         self._shards = dataset.shards
         self._tokens = [np.asarray(shard.tokens) for shard in self._shards]
         self._token_starts = _starts([len(tokens) for tokens in self._tokens])
-        # Documents of a shard without any item have no place in the index.
-        self._document_starts = np.array(_starts([shard.documents if shard.items else 0 for shard in self._shards]))
+        self._indices = [DocumentIndex(shard) for shard in self._shards]
+        self._document_starts = np.array(_starts([index.documents for index in self._indices]))
         self.documents = int(self._document_starts[-1])
         self.tokens = self._token_starts[-1]
 
@@ -48,27 +48,45 @@ class TokenTable:
         result = np.full(documents.shape, self.tokens + spacing * self.documents, dtype=np.int64)
         for s, here in _by_shard(self._document_starts, documents):
             local = documents[here] - self._document_starts[s]
-            result[here] = self._starts_in(s, local) + self._token_starts[s] + spacing * documents[here]
+            result[here] = self._indices[s].starts(local) + self._token_starts[s] + spacing * documents[here]
         return result
 
     def last_item_starts(self, documents: Ints) -> Ints:
         """Position at which the last item of each document begins."""
         result = np.empty(documents.shape, dtype=np.int64)
         for s, here in _by_shard(self._document_starts, documents):
-            items = self._shards[s].document_bounds[documents[here] - self._document_starts[s] + 1] - 1
-            result[here] = self._shards[s].pointers[items] // self._tokens[s].itemsize + self._token_starts[s]
+            local = documents[here] - self._document_starts[s]
+            result[here] = self._indices[s].last_item_starts(local) + self._token_starts[s]
         return result
 
-    def find_documents(self, positions: Ints, spacing: int = 0) -> Ints:
-        """The document that holds each position: the last one that begins at or before it."""
-        result = np.empty(positions.shape, dtype=np.int64)
-        shard_starts = np.array(self._token_starts) + spacing * self._document_starts
-        for s, here in _by_shard(shard_starts, positions):
-            local = positions[here] - shard_starts[s]
-            find = self._find_few if len(local) < FEW else self._find_many
-            length = int(shard_starts[s + 1] - shard_starts[s])
-            result[here] = find(s, local, length, spacing) + self._document_starts[s]
-        return result
+    def documents_in(self, starts: Ints, length: int, spacing: int = 0) -> tuple[Ints, Ints, Ints]:
+        """The documents of the windows [start, start + length].
+
+        The first document of each [B]; and all places at which a document begins (or the last one ends) inside a
+        window: numbers of windows [K], distances from their starts [K], 0 to `length`.
+        """
+        limits = np.array(self._token_starts) + spacing * self._document_starts
+        shards = np.searchsorted(limits, starts, side="right") - 1
+        local = starts - limits[shards]
+        together = np.bincount(shards)[shards] >= FEW
+        first = np.empty(starts.shape, dtype=np.int64)
+        windows, columns = [], []  # of single windows
+        for number in np.flatnonzero(~together).tolist():
+            first[number], places = self._walk(int(shards[number]), int(local[number]), length, spacing)
+            windows += [number] * len(places)
+            columns += places
+        found = [(np.array(windows, dtype=np.int64), np.array(columns, dtype=np.int64))]
+        for s in np.unique(shards[together]).tolist():
+            numbers = np.flatnonzero(shards == s)
+            first[numbers], begins = self._indices[s].begins(local[numbers], length, spacing)
+            begins -= local[numbers, None]
+            found.append((np.broadcast_to(numbers[:, None], begins.shape).reshape(-1), begins.reshape(-1)))
+            for number in numbers[local[numbers] + length > limits[s + 1] - limits[s]].tolist():
+                _, places = self._walk(s, int(local[number]), length, spacing)
+                found.append((np.full(len(places), number), np.array(places)))
+        all_windows, all_columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        inside = (all_columns >= 0) & (all_columns <= length)
+        return first + self._document_starts[shards], all_windows[inside], all_columns[inside]
 
     def item_starts(self, document: int, low: int | None = None, high: int | None = None) -> Ints:
         """Positions at which the items of a document begin, then the end of the last; only those in [low, high)."""
@@ -105,60 +123,19 @@ class TokenTable:
         s = int(np.searchsorted(self._document_starts, document, side="right")) - 1
         return s, document - int(self._document_starts[s])
 
-    def _starts_in(self, s: int, documents: Ints) -> Ints:
-        """Token offsets in shard s of documents counted from its own first."""
-        shard = self._shards[s]
-        items = shard.document_bounds[documents]
-        offsets = shard.pointers[np.minimum(items, shard.items - 1)] // self._tokens[s].itemsize
-        offsets[items == shard.items] = len(self._tokens[s])  # nothing but empty documents follows
-        return offsets
-
-    def _find_many(self, s: int, positions: Ints, length: int, spacing: int) -> Ints:
-        """The documents of shard s (whose documents take `length` positions) that hold the positions.
-
-        Interpolation search: documents are of like length on the whole, so a few probes of the index suffice, where
-        halving takes thirty and touches as many pages of a file that may be on a disk. Every fourth probe halves, which
-        bounds their number whatever the lengths are.
-        """
-        low, low_starts = np.zeros(positions.shape, dtype=np.int64), np.zeros(positions.shape, dtype=np.int64)
-        high, high_starts = np.full_like(low, self._shards[s].documents), np.full_like(low, length)
-        for probe in count(1):
-            middle = (low + high) // 2
-            if probe % 4:
-                share = (positions - low_starts) / np.maximum(high_starts - low_starts, 1)
-                guess = low + (share * (high - low)).astype(np.int64)
-                middle = np.minimum(np.maximum(guess, low + 1), high - 1)
-            starts = self._starts_in(s, middle) + spacing * middle
-            reached = starts <= positions
-            low, low_starts = np.where(reached, middle, low), np.where(reached, starts, low_starts)
-            high, high_starts = np.where(reached, high, middle), np.where(reached, high_starts, starts)
-            if not (high - low > 1).any():
+    def _walk(self, s: int, position: int, length: int, spacing: int) -> tuple[int, list[int]]:
+        """One window that begins in shard `s` and may go on in the following ones: its first document, counted in the
+        shard, and the distances at which documents begin."""
+        first, begins = self._indices[s].begins_one(position, length, spacing)
+        columns = [begin - position for begin in begins]
+        covered = self._indices[s].length(spacing) - position
+        for index in self._indices[s + 1 :] if covered <= length else ():
+            if covered > length:
                 break
-        return low
-
-    def _find_few(self, s: int, positions: Ints, length: int, spacing: int) -> Ints:
-        """The same search one position at a time: for a handful of them the calls of numpy cost more."""
-        found = [self._find_one(s, position, length, spacing) for position in positions.tolist()]
-        return np.array(found, dtype=np.int64)
-
-    def _find_one(self, s: int, position: int, length: int, spacing: int) -> int:
-        shard, itemsize = self._shards[s], self._tokens[s].itemsize
-        item_at, pointer_at = shard.document_bounds.item, shard.pointers.item
-        low, low_start, high, high_start = 0, 0, shard.documents, length
-        for probe in count(1):
-            if high - low <= 1:
-                break
-            middle = (low + high) // 2
-            if probe % 4:
-                guess = low + (position - low_start) * (high - low) // max(1, high_start - low_start)
-                middle = min(max(guess, low + 1), high - 1)
-            item = item_at(middle)
-            start = (pointer_at(item) // itemsize if item < shard.items else length) + spacing * middle
-            if start <= position:
-                low, low_start = middle, start
-            else:
-                high, high_start = middle, start
-        return low
+            if index.documents:
+                columns += [covered + begin for begin in index.begins_one(0, length - covered, spacing)[1]]
+                covered += index.length(spacing)
+        return first, columns
 
     def _read(self, parts: Sequence[NDArray], starts: Ints, counts: Ints, dtype: Any) -> NDArray:
         bounds = np.array(self._token_starts)

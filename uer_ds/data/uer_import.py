@@ -20,6 +20,7 @@ from uer_ds.data.manifest import Manifest, ShardRecord, SourceRecord
 from uer_ds.data.shards import save_tokenizer
 from uer_ds.data.uer_stream import READERS, Document, Foreign, Marks, read_instances
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.tokenizers.base import Tokenizer
 
 SHARD = "shard-00000-of-00001"
@@ -41,7 +42,7 @@ def import_dataset(
         raise UserError(f"{path} does not exist; expected a dataset.pt of UER-py.")
     tokenizer.require("cls", "sep")
     assert tokenizer.special.cls is not None and tokenizer.special.sep is not None
-    layout, read = READERS[processor]
+    layout, read = OBJECTIVE_SPECS[processor].layouts[0], READERS[processor]
     documents = _Distinct(read(read_instances(path, advance), Marks(tokenizer.special.cls, tokenizer.special.sep)))
     sizes = [t.vocab_size for t in (tokenizer, target_tokenizer) if t is not None]
     with staging(output) as folder:

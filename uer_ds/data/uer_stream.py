@@ -131,19 +131,19 @@ def documents_of_labels(instances: Iterator[tuple[Any, ...]], marks: Marks) -> I
         yield Document(tuple(_bare(part, marks) for part in parts), label)
 
 
-READERS: dict[str, tuple[str, Callable[[Iterator[tuple[Any, ...]], Marks], Iterator[Document]]]] = {
-    "mlm": ("documents", documents_of_pieces),
-    "t5": ("documents", documents_of_pieces),
-    "lm": ("documents", documents_of_pieces),
-    "bilm": ("documents", documents_of_bilm),
-    "bert": ("sentences", documents_of_sentences),
-    "albert": ("sentences", documents_of_swapped),
-    "mt": ("pairs", documents_of_pairs),
-    "prefixlm": ("pairs", documents_of_prefixes),
-    "cls": ("labelled", documents_of_labels),
-    "cls_mlm": ("labelled", documents_of_labels),
+READERS: dict[str, Callable[[Iterator[tuple[Any, ...]], Marks], Iterator[Document]]] = {
+    "mlm": documents_of_pieces,
+    "t5": documents_of_pieces,
+    "lm": documents_of_pieces,
+    "bilm": documents_of_bilm,
+    "bert": documents_of_sentences,
+    "albert": documents_of_swapped,
+    "mt": documents_of_pairs,
+    "prefixlm": documents_of_prefixes,
+    "cls": documents_of_labels,
+    "cls_mlm": documents_of_labels,
 }
-"""Processor -> layout of the imported dataset, reader. gsg and bart are missing: their sentence bounds are lost."""
+"""Processor -> reader; the layout is the objective's. gsg and bart are missing: their sentence bounds are lost."""
 
 
 def _two_parts(instance: tuple[Any, ...], marks: Marks) -> tuple[Ids, Ids, int]:

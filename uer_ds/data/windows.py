@@ -82,15 +82,9 @@ class TokenStream:
 
     def _document_marks(self, starts: Ints, length: int) -> tuple[Ints, NDArray[np.bool_]]:
         """The first document of each window, and [B, L + 1] flags (one column more): a document begins here."""
-        ends = np.minimum(starts + length, self.length) - 1
-        first, last = np.split(self.table.find_documents(np.concatenate([starts, ends]), BRACKETS), 2)
-        counts = last - first + 2  # with the one that begins behind the window
-        rows = np.repeat(np.arange(len(starts)), counts)  # [K]
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        columns = self.table.document_starts(first[rows] + within, BRACKETS) - starts[rows]
+        first, windows, columns = self.table.documents_in(starts, length, BRACKETS)
         begins = np.zeros((len(starts), length + 1), dtype=bool)
-        visible = (columns >= 0) & (columns <= length)
-        begins[rows[visible], columns[visible]] = True
+        begins[windows, columns] = True
         return first, begins
 
     def _word_starts(self, inner: NDArray[np.bool_], runs: tuple[Ints, Ints]) -> NDArray[np.bool_]:

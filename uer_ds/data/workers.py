@@ -1,19 +1,22 @@
 """Shards by several processes. A worker that fails, or is killed, fails the whole build; the others stop within one
 block.
 
-Workers are started afresh (never forked), load the tokenizers from the dataset's own copy, take the next shard when
-they are done with one, and report bytes read through shared memory. When the main process is gone they stop too.
+The calling process works too, from the first moment. Its helpers are forked by a server process that was started
+afresh, so that they inherit neither threads nor locks nor MPI; the server loads the compiled code and the tables once
+for all of them (`uer_ds.data.preload`). Everybody takes the next shard when done with one and reports bytes read
+through shared memory. When the calling process is gone the helpers end too, and their server with them.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
+import multiprocessing.forkserver
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from uer_ds.data.team import Stopped
 from uer_ds.errors import UserError
 
 POLL_SECONDS = 0.2
+PRELOAD = "uer_ds.data.preload"
 
 
 class WorkerDied(UserError):
@@ -61,59 +65,109 @@ class Shared:
     read_bytes: Any
     stop: Any
 
+    def take(self) -> int:
+        """The number of the next shard that nobody has."""
+        with self.next_task.get_lock():
+            number: int = self.next_task.value
+            self.next_task.value += 1
+        return number
+
+
+def prepare() -> None:
+    """Start the server that helpers are forked from; it gets ready (most of a second) while the caller goes on."""
+    multiprocessing.set_forkserver_preload([PRELOAD])
+    multiprocessing.forkserver.ensure_running()
+
 
 def write_in_workers(
-    tasks: Sequence[ShardTask], tokenizers: SavedTokenizers, processes: int, advance: Callable[[int], None]
+    tasks: Sequence[ShardTask],
+    tokenizers: Tokenizers,
+    saved: SavedTokenizers,
+    processes: int,
+    advance: Callable[[int], None],
 ) -> list[ShardRecord]:
-    """Make the shards by several workers; the first failure is raised when all have stopped.
+    """Make the shards by this process and `processes` - 1 helpers; the first failure is raised when all have stopped.
 
     `advance` is told the bytes read, and may raise to end the work.
     """
-    context = multiprocessing.get_context("spawn")
-    read_bytes = context.Array("q", len(tasks), lock=False)
-    shared = Shared(context.Value("q", 0), read_bytes, context.Value("b", 0, lock=False))
-    workers: dict[Connection, SpawnProcess] = {}
+    helpers = Helpers(tasks, saved, processes - 1, advance)
     try:
-        for _ in range(processes):
-            ours, theirs = context.Pipe(duplex=False)
-            arguments = (list(tasks), tokenizers, shared, os.getpid(), theirs)
-            workers[ours] = context.Process(target=_work, args=arguments, daemon=True)
-            workers[ours].start()
-            theirs.close()  # so that the end of the worker is the end of its pipe
-        records = _collect(workers, shared, advance)
+        helpers.start()
+        while (number := helpers.shared.take()) < len(tasks):
+            helpers.records[number] = write_shard(tasks[number], tokenizers, helpers.reporter(number))
+        while helpers.open_pipes:
+            helpers.look(POLL_SECONDS)
+        helpers.look(0)  # at what this process has read since it last told
     finally:
-        shared.stop.value = 1
-        for worker in workers.values():
-            worker.join()
-    return [records[number] for number in range(len(tasks))]
+        helpers.stop()
+    return [helpers.records[number] for number in range(len(tasks))]
 
 
-def _collect(
-    workers: dict[Connection, SpawnProcess], shared: Shared, advance: Callable[[int], None]
-) -> dict[int, ShardRecord]:
-    """Task number -> record, once every worker has closed its pipe; raises the first failure."""
-    records: dict[int, ShardRecord] = {}
-    open_pipes = set(workers)
-    told = 0
-    while open_pipes:
-        for pipe in wait(list(open_pipes), timeout=POLL_SECONDS):
+class Helpers:
+    """The helpers of one build, seen from the calling process.
+
+    Attributes:
+        shared: what all processes see.
+        records: task number -> record, as far as finished.
+        open_pipes: those of helpers that are still at work.
+    """
+
+    def __init__(self, tasks: Sequence[ShardTask], saved: SavedTokenizers, count: int, advance: Callable[[int], None]):
+        self._context = multiprocessing.get_context("forkserver")
+        read_bytes = self._context.Array("q", len(tasks), lock=False)
+        self.shared = Shared(self._context.Value("q", 0), read_bytes, self._context.Value("b", 0, lock=False))
+        self.records: dict[int, ShardRecord] = {}
+        self.open_pipes: set[Connection] = set()
+        self._tasks, self._saved, self._count, self._advance = tasks, saved, count, advance
+        self._processes: dict[Connection, ForkServerProcess] = {}
+        self._told, self._looked = 0, time.monotonic()
+
+    def start(self) -> None:
+        """Start them all."""
+        prepare()
+        for _ in range(self._count):
+            ours, theirs = self._context.Pipe(duplex=False)
+            arguments = (list(self._tasks), self._saved, self.shared, theirs)
+            self._processes[ours] = self._context.Process(target=_help, args=arguments, daemon=True)
+            self._processes[ours].start()
+            self.open_pipes.add(ours)
+            theirs.close()  # so that the end of the helper is the end of its pipe
+
+    def reporter(self, number: int) -> Callable[[int], None]:
+        """What the calling process's own work on a task tells its progress."""
+
+        def advance(count: int) -> None:
+            self.shared.read_bytes[number] += count
+            if time.monotonic() - self._looked > POLL_SECONDS:
+                self.look(0)
+
+        return advance
+
+    def look(self, timeout: float) -> None:
+        """Take in what has been finished, tell the progress, raise the first failure; waits up to `timeout` seconds."""
+        for pipe in wait(list(self.open_pipes), timeout=timeout):
             assert isinstance(pipe, Connection)
             try:
                 number, result = pipe.recv()
             except EOFError:
-                open_pipes.remove(pipe)
-                _check_end(workers[pipe])
+                self.open_pipes.remove(pipe)
+                _check_end(self._processes[pipe])
                 continue
             if isinstance(result, BaseException):
                 raise result
-            records[number] = result
-        now = sum(shared.read_bytes)
-        advance(now - told)
-        told = now
-    return records
+            self.records[number] = result
+        now = sum(self.shared.read_bytes)
+        self._advance(now - self._told)
+        self._told, self._looked = now, time.monotonic()
+
+    def stop(self) -> None:
+        """End all that are still at work, and wait for them."""
+        self.shared.stop.value = 1
+        for process in self._processes.values():
+            process.join()
 
 
-def _check_end(worker: SpawnProcess) -> None:
+def _check_end(worker: ForkServerProcess) -> None:
     worker.join()
     if worker.exitcode:
         raise WorkerDied(
@@ -122,30 +176,26 @@ def _check_end(worker: SpawnProcess) -> None:
         )
 
 
-def _work(tasks: list[ShardTask], saved: SavedTokenizers, shared: Shared, parent: int, results: Connection) -> None:
-    """A worker's life: take the next shard until there is none, send each record, or the exception that ended it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which stops us through `stop`
+def _help(tasks: list[ShardTask], saved: SavedTokenizers, shared: Shared, results: Connection) -> None:
+    """A helper's life: take the next shard until there is none, send each record, or the exception that ended it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the calling process, which stops us through `stop`
     number = -1
     try:
         tokenizers = saved.load()
-        while (number := _take(shared)) < len(tasks):
-            results.send((number, write_shard(tasks[number], tokenizers, _reporter(shared, number, parent))))
+        while (number := shared.take()) < len(tasks):
+            results.send((number, write_shard(tasks[number], tokenizers, _reporter(shared, number))))
     except Stopped:
         pass
     except Exception as error:
         results.send((number, error))
 
 
-def _take(shared: Shared) -> int:
-    with shared.next_task.get_lock():
-        number: int = shared.next_task.value
-        shared.next_task.value += 1
-    return number
+def _reporter(shared: Shared, number: int) -> Callable[[int], None]:
+    builder = multiprocessing.parent_process()
+    assert builder is not None
 
-
-def _reporter(shared: Shared, number: int, parent: int) -> Callable[[int], None]:
     def advance(count: int) -> None:
-        if shared.stop.value or os.getppid() != parent:
+        if shared.stop.value or not builder.is_alive():
             raise Stopped
         shared.read_bytes[number] += count
 

@@ -12,50 +12,26 @@ from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.data.columns import WORD_START
-from uer_ds.data.masking import Masker, MaskingOptions
+from uer_ds.data.masking import Masker
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows
 from uer_ds.errors import UserError
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import ObjectiveSpec
+from uer_ds.objectives.options import RowOptions
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-def require_ids(special: SpecialIds, objective: str, *roles: str) -> tuple[int, ...]:
-    """The ids of these special tokens; `UserError` when the vocabulary lacks one."""
-    ids = [getattr(special, role) for role in roles]
-    for role, token_id in zip(roles, ids, strict=True):
-        if token_id is None:
-            raise UserError(
-                f"the vocabulary of the dataset has no {role} token, which the {objective} objective needs;"
-                " preprocess with a vocabulary that has one."
-            )
-    return tuple(ids)
-
-
-def require_length(option: str, length: int, least: int, objective: str) -> None:
-    """`UserError` when rows are too short for the objective's special tokens and something between them."""
-    if length < least:
-        raise UserError(f"{option} is {length}; the {objective} objective needs rows of at least {least} tokens.")
-
-
-def make_masker(
-    table: TokenTable, vocab_size: int, special: SpecialIds, seed: int, options: MaskingOptions, objective: str
-) -> Masker:
-    """The masker of an objective; `UserError` for impossible spans, and for words whose bounds nothing tells."""
-    mask, *others = require_ids(special, objective, "mask", "cls", "sep", "pad")
-    if options.whole_word and not table.has_column(WORD_START):
+def make_masker(table: TokenTable, options: RowOptions, spec: ObjectiveSpec) -> Masker:
+    """The masker of an objective; `UserError` when words are wanted whose bounds nothing tells."""
+    *brackets, mask = options.special_ids(spec)[:4]
+    if options.whole_word_masking and not table.has_column(WORD_START):
         raise UserError(
             f"--whole_word_masking: {table.folder} holds no word bounds; make the dataset again with"
             " --whole_word_masking, or train without it."
         )
-    if not 0 < options.span_geo_prob <= 1 or options.span_max_length < 1:
-        raise UserError(
-            f"--span_geo_prob is {options.span_geo_prob} and --span_max_length {options.span_max_length}; expected a"
-            " probability above 0 and up to 1, and a length of at least 1."
-        )
-    return Masker(vocab_size, mask, tuple(others), seed, options)
+    return Masker(options.vocab_size, mask, tuple(brackets), options.seed, options)
 
 
 class RowBuilder:

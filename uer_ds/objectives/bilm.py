@@ -12,23 +12,22 @@ from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import DocumentRows, TokenStream
-from uer_ds.objectives.base import Ints, labels_where, require_ids, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, labels_where, tensor
+from uer_ds.objectives.options import RowOptions
 
 
 class BidirectionalLanguageModel:
     """Two language models, one in each direction."""
 
-    name = "bilm"
-    targets = ("bilm",)
-    layouts = ("documents", "sentences")
-    needs = "at least one document"
+    spec = OBJECTIVE_SPECS["bilm"]
 
-    def __init__(self, dataset: Dataset, special: SpecialIds, seq_length: int = 128):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        cls, sep, self._pad = require_ids(special, self.name, "cls", "sep", "pad")
+        self._pad, cls, sep = options.special_ids(self.spec)
         # A window of S + 2 over [CLS] tokens [SEP] holds S tokens with their neighbours on both sides.
-        self._rows = DocumentRows(TokenStream(TokenTable(dataset), cls, sep, self._pad), seq_length, overlap=2)
+        stream = TokenStream(TokenTable(dataset), cls, sep, self._pad)
+        self._rows = DocumentRows(stream, options.seq_length, overlap=2)
 
     def __len__(self) -> int:
         return len(self._rows)

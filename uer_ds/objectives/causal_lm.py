@@ -11,23 +11,22 @@ from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows, TokenStream, open_rows
-from uer_ds.objectives.base import Ints, labels_where, require_ids, row_batch
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, labels_where, row_batch
+from uer_ds.objectives.options import RowOptions
 
 
 class CausalLanguageModel:
     """Next-token prediction within documents."""
 
-    name = "lm"
-    targets = ("lm",)
-    layouts = ("documents", "sentences")
-    needs = "at least one document"
+    spec = OBJECTIVE_SPECS["lm"]
 
-    def __init__(self, dataset: Dataset, special: SpecialIds, seq_length: int = 128, packed: bool = True):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._packed = packed
-        cls, sep, pad = require_ids(special, self.name, "cls", "sep", "pad")
-        self._rows = open_rows(TokenStream(TokenTable(dataset), cls, sep, pad), seq_length, packed, overlap=1)
+        self._packed = options.packed
+        pad, cls, sep = options.special_ids(self.spec)
+        stream = TokenStream(TokenTable(dataset), cls, sep, pad)
+        self._rows = open_rows(stream, options.seq_length, options.packed, overlap=1)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -13,26 +13,23 @@ import torch
 from uer_ds.data.batch import Batch
 from uer_ds.data.columns import LABEL
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, pair_runs, require_ids, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, pair_runs, tensor
+from uer_ds.objectives.options import RowOptions
 
 
 class Classification:
     """The class of a text; labels "cls" [B]."""
 
-    name = "cls"
-    targets: tuple[str, ...] = ("cls",)
-    layouts = ("labelled",)
-    needs = "at least one labelled text"
+    spec = OBJECTIVE_SPECS["cls"]
     closes_single_text = False
 
-    def __init__(self, dataset: Dataset, special: SpecialIds, seq_length: int = 128):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._table, self._seq_length = TokenTable(dataset), seq_length
+        self._table, self._seq_length = TokenTable(dataset), options.seq_length
         self._with_words = False
-        self._cls, self._sep, self._pad = require_ids(special, self.name, "cls", "sep", "pad")
+        self._pad, self._cls, self._sep = options.special_ids(self.spec)[:3]
 
     def __len__(self) -> int:
         return self._table.documents
@@ -60,22 +57,13 @@ class Classification:
 class ClassificationMlm(Classification):
     """The class of a text and its masked tokens; labels "cls" [B] and "mlm" [B, S]."""
 
-    name = "cls_mlm"
-    targets = ("mlm", "cls")
+    spec = OBJECTIVE_SPECS["cls_mlm"]
     closes_single_text = True
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        vocab_size: int,
-        special: SpecialIds,
-        seq_length: int = 128,
-        seed: int = 7,
-        masking: MaskingOptions = DEFAULT_MASKING,
-    ):
-        super().__init__(dataset, special, seq_length)
-        self._with_words = masking.whole_word
-        self._masker = make_masker(self._table, vocab_size, special, seed, masking, self.name)
+    def __init__(self, dataset: Dataset, options: RowOptions):
+        super().__init__(dataset, options)
+        self._with_words = options.whole_word_masking
+        self._masker = make_masker(self._table, options, self.spec)
 
     def batch(self, epochs: Ints, numbers: Ints) -> Batch:
         """[B, S] rows; labels "cls" [B] and "mlm" [B, S]."""

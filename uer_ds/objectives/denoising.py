@@ -11,38 +11,27 @@ import numpy as np
 from uer_ds.data.batch import Batch
 from uer_ds.data.chunks import SentenceChunks
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.random import Draws
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Flags, Ints, RowBuilder, make_masker, require_ids, require_length, shifted, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Flags, Ints, RowBuilder, make_masker, shifted, tensor
+from uer_ds.objectives.options import RowOptions, require_length
 
 
 class Denoising:
     """BART's objective; the decoder reads and predicts S - 1 tokens; labels "lm" [B, S - 1]."""
 
-    name = "bart"
-    targets = ("lm",)
-    layouts = ("sentences",)
-    needs = "at least one document of sentences"
+    spec = OBJECTIVE_SPECS["bart"]
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        vocab_size: int,
-        special: SpecialIds,
-        seq_length: int = 128,
-        seed: int = 7,
-        masking: MaskingOptions = DEFAULT_MASKING,
-    ):
-        require_length("--seq_length", seq_length, 3, self.name)
+    def __init__(self, dataset: Dataset, options: RowOptions):
+        require_length("--seq_length", options.seq_length, 3, self.spec.name)
         self.dataset = dataset
-        self._table, self._seq_length = TokenTable(dataset), seq_length
-        self._chunks = SentenceChunks(self._table, seq_length - 2)
-        self._masker = make_masker(self._table, vocab_size, special, seed, masking, self.name)
-        self._with_words = masking.whole_word
-        self._cls, self._sep, self._pad, self._mask = require_ids(special, self.name, "cls", "sep", "pad", "mask")
-        self._order = Draws(seed, "bart/order")
+        self._table, self._seq_length = TokenTable(dataset), options.seq_length
+        self._chunks = SentenceChunks(self._table, options.seq_length - 2)
+        self._masker = make_masker(self._table, options, self.spec)
+        self._with_words = options.whole_word_masking
+        self._pad, self._cls, self._sep, self._mask = options.special_ids(self.spec)
+        self._order = Draws(options.seed, "bart/order")
 
     def __len__(self) -> int:
         return len(self._chunks)

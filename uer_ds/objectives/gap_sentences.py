@@ -15,42 +15,28 @@ from uer_ds.data.chunks import SentenceChunks
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws
 from uer_ds.data.tokens import TokenTable
-from uer_ds.errors import unknown_name
-from uer_ds.objectives.base import Flags, Ints, RowBuilder, require_ids, require_length, shifted, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Flags, Ints, RowBuilder, shifted, tensor
+from uer_ds.objectives.options import RowOptions, require_length
 
 GAP_SHARE = 0.3
-STRATEGIES = ("lead", "random")
 
 
 class GapSentences:
     """Gap sentence generation; the decoder reads and predicts T - 1 tokens; labels "lm" [B, T - 1]."""
 
-    name = "gsg"
-    targets = ("lm",)
-    layouts = ("sentences",)
-    needs = "at least one document of sentences"
+    spec = OBJECTIVE_SPECS["gsg"]
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        special: SpecialIds,
-        seq_length: int = 128,
-        tgt_seq_length: int = 128,
-        seed: int = 7,
-        sentence_selection_strategy: str = "lead",
-    ):
-        if sentence_selection_strategy not in STRATEGIES:
-            raise unknown_name("sentence_selection_strategy", sentence_selection_strategy, STRATEGIES)
-        require_length("--seq_length", seq_length, 3, self.name)
-        require_length("--tgt_seq_length", tgt_seq_length, 3, self.name)
+    def __init__(self, dataset: Dataset, options: RowOptions):
+        require_length("--seq_length", options.seq_length, 3, self.spec.name)
+        require_length("--tgt_seq_length", options.tgt_seq_length, 3, self.spec.name)
         self.dataset = dataset
         self._table = TokenTable(dataset)
-        self._seq_length, self._tgt_seq_length = seq_length, tgt_seq_length
-        self._chunks = SentenceChunks(self._table, seq_length - 2)
-        self._lead = sentence_selection_strategy == "lead"
-        self._cls, self._sep, self._pad, self._mask = require_ids(special, self.name, "cls", "sep", "pad", "mask")
-        self._draws = Draws(seed, "gsg/sentences")
+        self._seq_length, self._tgt_seq_length = options.seq_length, options.tgt_seq_length
+        self._chunks = SentenceChunks(self._table, options.seq_length - 2)
+        self._lead = options.sentence_selection_strategy == "lead"
+        self._pad, self._cls, self._sep, self._mask = options.special_ids(self.spec)
+        self._draws = Draws(options.seed, "gsg/sentences")
 
     def __len__(self) -> int:
         return len(self._chunks)

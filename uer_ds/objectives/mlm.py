@@ -6,38 +6,26 @@ import dataclasses
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import TokenStream, open_rows
-from uer_ds.objectives.base import Ints, labels_where, make_masker, require_ids, row_batch
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, labels_where, make_masker, row_batch
+from uer_ds.objectives.options import RowOptions
 
 
 class MaskedLanguageModel:
     """BERT's masked language model without a sentence task."""
 
-    name = "mlm"
-    targets = ("mlm",)
-    layouts = ("documents", "sentences")
-    needs = "at least one document"
+    spec = OBJECTIVE_SPECS["mlm"]
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        vocab_size: int,
-        special: SpecialIds,
-        seq_length: int = 128,
-        seed: int = 7,
-        packed: bool = True,
-        masking: MaskingOptions = DEFAULT_MASKING,
-    ):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._packed = packed
+        self._packed = options.packed
         table = TokenTable(dataset)
-        self._masker = make_masker(table, vocab_size, special, seed, masking, self.name)
-        cls, sep, pad = require_ids(special, self.name, "cls", "sep", "pad")
-        stream = TokenStream(table, cls, sep, pad, with_words=masking.whole_word)
-        self._rows = open_rows(stream, seq_length, packed)
+        self._masker = make_masker(table, options, self.spec)
+        pad, cls, sep = options.special_ids(self.spec)[:3]
+        stream = TokenStream(table, cls, sep, pad, with_words=options.whole_word_masking)
+        self._rows = open_rows(stream, options.seq_length, options.packed)
 
     def __len__(self) -> int:
         return len(self._rows)

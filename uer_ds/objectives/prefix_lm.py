@@ -12,23 +12,21 @@ import numpy as np
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Ints, RowBuilder, labels_where, pair_runs, require_ids, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, RowBuilder, labels_where, pair_runs, tensor
+from uer_ds.objectives.options import RowOptions
 
 
 class PrefixLanguageModel:
     """[CLS] source [SEP] target [SEP]; labels "lm" [B, S]. The prefix (segment 1) is the source with its brackets."""
 
-    name = "prefixlm"
-    targets = ("lm",)
-    layouts = ("pairs",)
-    needs = "at least one pair of source and target"
+    spec = OBJECTIVE_SPECS["prefixlm"]
     closes_prompt = True
 
-    def __init__(self, dataset: Dataset, special: SpecialIds, seq_length: int = 128):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._table, self._seq_length = TokenTable(dataset), seq_length
-        self._cls, self._sep, self._pad = require_ids(special, self.name, "cls", "sep", "pad")
+        self._table, self._seq_length = TokenTable(dataset), options.seq_length
+        self._pad, self._cls, self._sep = options.special_ids(self.spec)
 
     def __len__(self) -> int:
         return self._table.documents
@@ -60,8 +58,7 @@ class PrefixLanguageModel:
 class InstructionTuning(PrefixLanguageModel):
     """[CLS] prompt answer [SEP], as TencentPretrain; a position has segment 2 when what it predicts is the answer's."""
 
-    name = "llm_sft"
-    needs = "at least one pair of prompt and answer"
+    spec = OBJECTIVE_SPECS["llm_sft"]
     closes_prompt = False
 
     def _segments(self, segments: Ints) -> Ints:

@@ -15,11 +15,11 @@ import torch
 from uer_ds.data.batch import Batch
 from uer_ds.data.chunks import SentenceChunks, sentences_up_to
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.random import Draws, pick, threshold
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, require_ids, require_length, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS, ObjectiveSpec
+from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, tensor
+from uer_ds.objectives.options import RowOptions, require_length
 
 LONGEST_RUN = 16
 """A run is looked at up to this many times the room of a row: the text of a whole book may be one sentence."""
@@ -37,32 +37,20 @@ class Pair:
 class SentencePair:
     """What both objectives share; `_pair` decides what B is."""
 
-    name: str
-    targets = ("mlm", "sp")
-    layouts = ("sentences",)
-    needs = "at least one document of sentences"
+    spec: ObjectiveSpec
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        vocab_size: int,
-        special: SpecialIds,
-        seq_length: int = 128,
-        seed: int = 7,
-        short_seq_prob: float = 0.1,
-        masking: MaskingOptions = DEFAULT_MASKING,
-    ):
-        require_length("--seq_length", seq_length, 5, self.name)
+    def __init__(self, dataset: Dataset, options: RowOptions):
+        require_length("--seq_length", options.seq_length, 5, self.spec.name)
         self.dataset = dataset
         self._table = TokenTable(dataset)
-        self._seq_length, self._room = seq_length, seq_length - 3
-        self._short = threshold(short_seq_prob)
+        self._seq_length, self._room = options.seq_length, options.seq_length - 3
+        self._short = threshold(options.short_seq_prob)
         self._chunks = SentenceChunks(self._table, self._room)
-        self._masker = make_masker(self._table, vocab_size, special, seed, masking, self.name)
-        self._with_words = masking.whole_word
-        self._cls, self._sep, self._pad = require_ids(special, self.name, "cls", "sep", "pad")
-        self._draws = Draws(seed, f"{self.name}/pair")
-        self._drops = [Draws(seed, f"{self.name}/truncation of {side}") for side in ("A", "B")]
+        self._masker = make_masker(self._table, options, self.spec)
+        self._with_words = options.whole_word_masking
+        self._pad, self._cls, self._sep = options.special_ids(self.spec)[:3]
+        self._draws = Draws(options.seed, f"{self.spec.name}/pair")
+        self._drops = [Draws(options.seed, f"{self.spec.name}/truncation of {side}") for side in ("A", "B")]
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -115,7 +103,7 @@ class SentencePair:
 class NextSentence(SentencePair):
     """BERT: does B follow A (0) or come from another document (1)?"""
 
-    name = "bert"
+    spec = OBJECTIVE_SPECS["bert"]
 
     def _pair(self, document: int, bounds: Ints, cut: int, target: int, draws: list[int]) -> Pair:
         a = (int(bounds[0]), int(bounds[cut]))
@@ -139,7 +127,7 @@ class NextSentence(SentencePair):
 class SentenceOrder(SentencePair):
     """ALBERT: are A and B in order (0) or swapped (1)? The B of a chunk of one sentence is empty, as in UER-py."""
 
-    name = "albert"
+    spec = OBJECTIVE_SPECS["albert"]
 
     def _pair(self, document: int, bounds: Ints, cut: int, target: int, draws: list[int]) -> Pair:
         a = (int(bounds[0]), int(bounds[cut]))

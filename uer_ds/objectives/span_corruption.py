@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.masking import DEFAULT_MASKING, MaskingOptions
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows, TokenStream, open_rows
 from uer_ds.errors import UserError
-from uer_ds.objectives.base import Flags, Ints, labels_where, make_masker, require_ids, row_batch
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Flags, Ints, labels_where, make_masker, row_batch
+from uer_ds.objectives.options import RowOptions
 
 
 @dataclass(frozen=True)
@@ -46,36 +46,23 @@ class Runs:
 class SpanCorruption:
     """T5's objective; labels "lm" [B, T]."""
 
-    name = "t5"
-    targets = ("lm",)
-    layouts = ("documents", "sentences")
-    needs = "at least one document"
+    spec = OBJECTIVE_SPECS["t5"]
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        vocab_size: int,
-        special: SpecialIds,
-        seq_length: int = 128,
-        seed: int = 7,
-        packed: bool = True,
-        masking: MaskingOptions = DEFAULT_MASKING,
-    ):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._packed = packed
+        self._packed = options.packed
         table = TokenTable(dataset)
-        self._cls, self._sep, self._pad, self._sentinel = require_ids(
-            special, self.name, "cls", "sep", "pad", "sentinel"
-        )
-        self._runs_limit = vocab_size - self._sentinel - 1  # sentinels are the last ids; one closes the target
+        self._pad, self._cls, self._sep, _, self._sentinel = options.special_ids(self.spec)
+        self._runs_limit = options.vocab_size - self._sentinel - 1  # sentinels are the last ids; one closes the target
         if self._runs_limit < 1:
             raise UserError(
                 f"the vocabulary of the dataset has {self._runs_limit + 1} sentinel tokens (<extra_id_0> and those"
-                " after it); the t5 objective needs at least 2: preprocess with a vocabulary that ends in sentinels."
+                " after it); the t5 objective needs at least 2: preprocess with a vocabulary that ends in"
+                " sentinels (`uer-ds vocab --sentinels_num 100`)."
             )
-        self._masker = make_masker(table, vocab_size, special, seed, masking, self.name)
-        stream = TokenStream(table, self._cls, self._sep, self._pad, with_words=masking.whole_word)
-        self._rows = open_rows(stream, seq_length, packed)
+        self._masker = make_masker(table, options, self.spec)
+        stream = TokenStream(table, self._cls, self._sep, self._pad, with_words=options.whole_word_masking)
+        self._rows = open_rows(stream, options.seq_length, options.packed)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,31 +9,21 @@ from __future__ import annotations
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
-from uer_ds.objectives.base import Ints, RowBuilder, pair_runs, require_ids, shifted, tensor
-from uer_ds.tokenizers.special import SpecialIds
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.objectives.base import Ints, RowBuilder, pair_runs, shifted, tensor
+from uer_ds.objectives.options import RowOptions, special_ids
 
 
 class Translation:
     """Source to target; labels "lm" [B, T]."""
 
-    name = "mt"
-    targets = ("lm",)
-    layouts = ("pairs",)
-    needs = "at least one pair of source and target"
+    spec = OBJECTIVE_SPECS["mt"]
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        special: SpecialIds,
-        target_special: SpecialIds | None = None,
-        seq_length: int = 128,
-        tgt_seq_length: int = 128,
-    ):
+    def __init__(self, dataset: Dataset, options: RowOptions):
         self.dataset = dataset
-        self._table, self._lengths = TokenTable(dataset), (seq_length, tgt_seq_length + 1)
-        roles = ("cls", "sep", "pad")
-        self._source_ids = require_ids(special, self.name, *roles)
-        self._target_ids = require_ids(target_special or special, self.name, *roles)
+        self._table, self._lengths = TokenTable(dataset), (options.seq_length, options.tgt_seq_length + 1)
+        self._source_ids = options.special_ids(self.spec)
+        self._target_ids = special_ids(options.target_special or options.special, self.spec)
 
     def __len__(self) -> int:
         return self._table.documents
@@ -43,11 +33,11 @@ class Translation:
         runs = pair_runs(self._table, numbers)
         source = self._bracketed(runs[:2], self._lengths[0], self._source_ids)
         target = self._bracketed(runs[2:], self._lengths[1], self._target_ids)
-        decoder, labels = shifted(target, self._target_ids[2])
+        decoder, labels = shifted(target, self._target_ids[0])
         return Batch(ids=tensor(source.ids), segments=tensor(source.segments), labels={"lm": labels}, decoder=decoder)
 
-    def _bracketed(self, runs: Ints, length: int, special_ids: tuple[int, ...]) -> RowBuilder:
-        cls, sep, pad = special_ids
+    def _bracketed(self, runs: Ints, length: int, brackets: tuple[int, ...]) -> RowBuilder:
+        pad, cls, sep = brackets
         rows = RowBuilder(self._table, runs.shape[1], length, pad)
         rows.add_token(cls, 1)
         rows.add_run(runs[0], runs[1], 1)

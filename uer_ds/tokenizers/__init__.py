@@ -40,7 +40,25 @@ def load_tokenizer(
     do_lower_case: bool = True,
     special_tokens_map_path: str | Path | None = None,
 ) -> Tokenizer:
-    """The tokenizer of that name over these files (see `Sources`)."""
+    """A tokenizer with UER-py's ids.
+
+        tokenizer = uer_ds.load_tokenizer(tokenizer="bert", vocab_path="google_zh_vocab.txt")
+        ids = tokenizer.encode("今天天气很好")                      # int32 [6], no special tokens added
+        ids, offsets = tokenizer.encode_batch(["今天", "天气很好"])  # text i is ids[offsets[i] : offsets[i + 1]]
+        tokenizer.decode(ids), tokenizer.vocab_size, tokenizer.special.mask, tokenizer.fingerprint
+
+    Args:
+        tokenizer: "bert" (WordPiece; over a sentencepiece model where one is given), "bpe", "char", "space" or
+            "xlmroberta".
+        vocab_path: vocabulary, one token a line; its number from 0 is the token's id.
+        spm_model_path: sentencepiece model; the vocabulary is then the model's, and `vocab_path` is not needed.
+        merges_path: merges of byte-pair encoding ("bpe" only).
+        do_lower_case: "bert" over a vocabulary: lower-case and strip accents.
+        special_tokens_map_path: JSON of the special tokens' names, where they are neither BERT's nor XLM-RoBERTa's.
+
+    The vocabulary, special ids and `decode` need numpy only; the first `encode` of "bert" compiles for some seconds,
+    once a machine, and says so. Raises `UserError` for a missing or foreign file, naming the option.
+    """
     sources = Sources(tokenizer, vocab_path, spm_model_path, merges_path, do_lower_case, special_tokens_map_path)
     loaded: Tokenizer = TOKENIZERS[tokenizer](sources)
     return loaded

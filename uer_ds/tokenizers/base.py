@@ -32,6 +32,9 @@ FILE_NAMES = {
 }
 """Option -> the fixed name of its file in a saved tokenizer."""
 
+CONVERT_HINT = "convert the file first, e.g. with `iconv -f GB18030 -t UTF-8`"
+"""What to do about text that is no UTF-8; most often it is GBK."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -112,9 +115,10 @@ class Tokenizer(ABC):
         missing = [name for name in names if getattr(self.special, name) is None]
         if missing:
             spelt = ", ".join(f"{name} ({self.special_tokens.names()[name] or 'not in the map'})" for name in missing)
+            hint = " (`uer-ds vocab --sentinels_num 100` makes one)" if "sentinel" in missing else ""
             raise UserError(
                 f"{self.vocabulary.source}: no entry for the special token {spelt}, which is needed here; choose a "
-                "vocabulary that has it or name the right spelling with --special_tokens_map_path."
+                f"vocabulary that has it{hint} or name the right spelling with --special_tokens_map_path."
             )
 
     def save(self, folder: Path) -> dict[str, Any]:

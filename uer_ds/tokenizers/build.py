@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.errors import UserError, unknown_name
-from uer_ds.tokenizers.base import InvalidUtf8
+from uer_ds.tokenizers.base import CONVERT_HINT, InvalidUtf8
 from uer_ds.tokenizers.vocabulary import RESERVED, line_token
 
 BLOCK_BYTES = 32 << 20
@@ -39,6 +39,7 @@ def build_vocabulary(
     reserved: Sequence[str] = RESERVED,
     workers: int = 1,
     do_lower_case: bool = True,
+    sentinels: int = 0,
 ) -> list[str]:
     """The tokens of a new vocabulary.
 
@@ -51,19 +52,23 @@ def build_vocabulary(
         reserved: entries that come first, whatever the text.
         workers: processes.
         do_lower_case: "bert" only: as in the bert tokenizer.
+        sentinels: how many `<extra_id_N>` come last, where the t5 objective expects them.
     """
     if delimiter not in COUNTERS:
         raise unknown_name("delimiter", delimiter, COUNTERS, "--delimiter")
     if min_count < 1 or workers < 1:
         raise UserError(f"--min_count {min_count}, --workers_num {workers}: expected numbers of at least 1.")
+    kernels = []
     if delimiter == "bert":
-        import uer_ds.tokenizers.kernels  # noqa: F401, compiles once here and not in every worker
+        import uer_ds.tokenizers.characters  # compiles once here and not in every worker
 
+        kernels = [uer_ds.tokenizers.characters.__name__]
     count = functools.partial(count_block, delimiter=delimiter, do_lower_case=do_lower_case)
-    total = merge_counts(_map(count, list(corpus_blocks(paths)), workers))
+    total = merge_counts(_map(count, list(corpus_blocks(paths)), workers, kernels))
     frequent = sorted((token for token, n in total.items() if n >= min_count), key=lambda token: -total[token])
-    taken = set(reserved)
-    return [*reserved, *(token for token in frequent if token not in taken and _can_be_a_line(token))]
+    last = [f"<extra_id_{number}>" for number in range(sentinels)]
+    taken = {*reserved, *last}
+    return [*reserved, *(token for token in frequent if token not in taken and _can_be_a_line(token)), *last]
 
 
 def corpus_blocks(paths: Iterable[str | Path]) -> Iterator[Block]:
@@ -95,14 +100,13 @@ def read_block(block: Block) -> tuple[bytes, int]:
 def count_block(block: Block, delimiter: str, do_lower_case: bool) -> Counts:
     """How often each token occurs in one block of a file."""
     content, first = read_block(block)
-    if first == 0:
-        content = content.removeprefix(codecs.BOM_UTF8)
+    bom = len(codecs.BOM_UTF8) if first == 0 and content.startswith(codecs.BOM_UTF8) else 0
     try:
-        return COUNTERS[delimiter](content, do_lower_case)
+        return COUNTERS[delimiter](content[bom:], do_lower_case)
     except InvalidUtf8 as error:
+        bad = bom + error.byte_offset
         raise UserError(
-            f"{block[0]}: byte {first + error.byte_offset} begins no valid UTF-8 character; the corpus must be UTF-8 "
-            "text, convert or repair it first."
+            f"{block[0]} is not UTF-8: byte {first + bad} is 0x{content[bad]:02x}; {CONVERT_HINT}."
         ) from error
 
 
@@ -170,11 +174,14 @@ def _can_be_a_line(token: str) -> bool:
     return "\n" not in token and line_token(token) == token
 
 
-def _map(count: Callable[[Block], Counts], blocks: list[Block], workers: int) -> Iterator[Counts]:
+def _map(
+    count: Callable[[Block], Counts], blocks: list[Block], workers: int, preload: Sequence[str] = ()
+) -> Iterator[Counts]:
     if workers == 1 or len(blocks) < 2:
         yield from map(count, blocks)
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # its server loads what all workers need, once
+    context.set_forkserver_preload([__name__, *preload])
     try:
         with ProcessPoolExecutor(min(workers, len(blocks)), mp_context=context) as pool:
             yield from pool.map(count, blocks)
