@@ -135,7 +135,7 @@ def test_gradients(name: str, case: Family) -> None:
     for key, wanted in case.grad_norms.items():
         gradient = model.get_parameter(key).grad
         assert gradient is not None, key
-        assert float(gradient.norm()) == pytest.approx(wanted, rel=1e-4, abs=1e-6), key
+        assert float(gradient.norm()) == pytest.approx(wanted, rel=1e-5, abs=1e-7), key
 
 
 def test_a_lost_tie_is_named() -> None:

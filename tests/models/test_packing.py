@@ -146,7 +146,7 @@ def test_packed_rows_equal_single_documents(name: str, padding_document: int) ->
         torch.testing.assert_close(found[key], wanted[key], rtol=1e-5, atol=0)
     for key in wanted_gradients:
         close = float(wanted_gradients[key].abs().max()) * 1e-5
-        torch.testing.assert_close(gradients[key], wanted_gradients[key], rtol=1e-4, atol=close + 1e-7)
+        torch.testing.assert_close(gradients[key], wanted_gradients[key], rtol=1e-5, atol=close + 1e-7)
 
 
 @pytest.mark.parametrize(

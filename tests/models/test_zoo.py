@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from uer_ds.cli import models as models_command
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.resources import resource_names
 from uer_ds.errors import UserError
 from uer_ds.models.model import build_model
-from uer_ds.models.zoo import GRID, resolve_model
+from uer_ds.models.zoo import GRID, model_place, resolve_model
 
 VOCABULARY = 21128
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,26 @@ def test_the_grid_needs_no_files() -> None:
 def test_a_wrong_name_is_refused(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         resolve_model(name)
+
+
+def test_a_file_goes_before_a_grid_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_place("roberta_L-2_H-128") == "roberta_L-2_H-128"
+    file = Path("roberta_L-2_H-128")
+    file.write_text((ROOT / "models" / "gpt2" / "config.json").read_text("utf-8"), "utf-8")
+    assert model_place(file.name) == file.name
+    assert resolve_model(file.name).target == ("lm",)
+
+
+def test_the_list_has_every_name_with_its_exact_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert models_command.run(argparse.Namespace(vocab_size=VOCABULARY)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = {line.split()[0]: line.split() for line in lines if line}
+    assert {*GRID, "bert/base", "gpt2", "t5-v1_1/xxlarge", "llama2/70b", "sbert/base"} <= cells.keys()
+    grid = ["roberta_L-8_H-512", f"{count('roberta_L-8_H-512'):,}", f"{VOCABULARY:,}", "8", "512", "transformer", "mlm"]
+    assert cells["roberta_L-8_H-512"] == grid
+    assert cells["pegasus/large"][1:5] == [f"{count('pegasus/large'):,}", f"{VOCABULARY:,}", "16+16", "1024"]
+    assert max(map(len, lines)) <= 100
 
 
 def test_resolving_imports_no_torch() -> None:

@@ -1,14 +1,20 @@
-"""List the models that have a configuration: exact parameter counts, layers, width, vocabulary."""
+"""List the models that need no file of your own: exact parameter counts, layers, width, vocabulary."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterator
 
-from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
-from uer_ds.config.resources import find_json, resource_names
+from uer_ds.config.model import ModelConfig
+from uer_ds.config.resources import resource_names
+from uer_ds.models.zoo import GRID, resolve_model
 
 VOCABULARY = 21128
 """Entries of google_zh_vocab.txt, the vocabulary of the model zoo, for configurations that name none."""
+
+HEAD = ("name", "parameters", "vocabulary", "layers", "width", "encoder", "target")
+NUMBERS = frozenset({"parameters", "vocabulary", "layers", "width"})
+"""Columns that end at the same place."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,37 +25,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"--config_path NAME (counted with a vocabulary of {args.vocab_size:,})")
-    for column in ("name", "encoder", "target"):
-        table.add_column(column, no_wrap=True)
-    for column in ("layers", "width", "parameters"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name in resource_names("models"):
-        path = find_json("models", name, "models")
-        config = model_config_from_dict(read_json_object(path), str(path))
-        table.add_row(name.removesuffix("_config"), *describe(config), f"{count_parameters(config, args.vocab_size):,}")
-    Console().print(table)
+    """Print the table; a narrow terminal breaks its lines, but loses nothing."""
+    for line in aligned([HEAD, *(row(name, args.vocab_size) for name in names())]):
+        print(line)
+    print("\n--model NAME or --config_path NAME; roberta_L-N_H-W exists for any N, and W a multiple of 64.")
     return 0
 
 
-def describe(config: ModelConfig) -> tuple[str, str, str, str]:
-    """Encoder, target, layers and width as the table shows them; a dual model by its first stream."""
+def names() -> list[str]:
+    """Every name that `--model` knows without a file."""
+    return [*(name.removesuffix("_config").removesuffix("/config") for name in resource_names("models")), *GRID]
+
+
+def row(name: str, vocab_size: int) -> tuple[str, ...]:
+    """One line of the table; a dual model is described by its first stream."""
+    config = resolve_model(name)
+    config = config if config.vocab_size else config.replace(vocab_size=vocab_size)
     inner = config.stream_0 or config
-    layers = str(inner.layers_num) + (f" + {inner.decoder_layers}" if inner.decoder else "")
-    return config.encoder, "+".join(config.target), layers, str(inner.hidden_size)
+    layers = str(inner.layers_num) + (f"+{inner.decoder_layers}" if inner.decoder else "")
+    parameters, vocabulary = f"{count_parameters(config):,}", f"{config.vocab_size:,}"
+    return name, parameters, vocabulary, layers, str(inner.hidden_size), config.encoder, "+".join(config.target)
 
 
-def count_parameters(config: ModelConfig, vocab_size: int) -> int:
+def aligned(rows: list[tuple[str, ...]], numbers: Collection[str] = NUMBERS) -> Iterator[str]:
+    """The rows as lines; the first one names the columns, of which `numbers` end at the same place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for cells in rows:
+        placed = zip(cells, rows[0], widths, strict=True)
+        yield "  ".join(cell.rjust(w) if title in numbers else cell.ljust(w) for cell, title, w in placed).rstrip()
+
+
+def count_parameters(config: ModelConfig) -> int:
     """The exact number of parameters, tied ones once, without allocating any."""
     import torch
 
     from uer_ds.models.model import build_model
 
-    if config.vocab_size is None:
-        config = config.replace(vocab_size=vocab_size)
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_model(config).parameters())

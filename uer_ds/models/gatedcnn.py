@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.models.documents import layouts
-from uer_ds.models.layers import INIT_STD
+from uer_ds.models.layers import draw
 
 
 class Convolution(nn.Conv2d):
@@ -19,9 +19,9 @@ class Convolution(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Weight and bias."""
-        nn.init.normal_(self.weight, std=INIT_STD)
+        draw(self.weight)
         if self.bias is not None:
-            nn.init.normal_(self.bias, std=INIT_STD)
+            draw(self.bias)
 
 
 class ChannelBiases(nn.Module):
@@ -37,7 +37,7 @@ class ChannelBiases(nn.Module):
     def reset_parameters(self) -> None:
         """N(0, 0.02)."""
         for parameter in self.parameters():
-            nn.init.normal_(parameter, std=INIT_STD)
+            draw(parameter)
 
     def forward(self, x: Tensor, number: int) -> Tensor:
         """[B, H, S, 1] -> [B, H, S, 1]"""
@@ -73,8 +73,8 @@ class GatedcnnEncoder(nn.Module):
 
     def reset_parameters(self) -> None:
         """N(0, 0.02) for the biases of the first layer; the other parts draw their own."""
-        nn.init.normal_(self.conv_b1, std=INIT_STD)
-        nn.init.normal_(self.gate_b1, std=INIT_STD)
+        draw(self.conv_b1)
+        draw(self.gate_b1)
 
     def forward(
         self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None

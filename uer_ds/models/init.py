@@ -1,4 +1,7 @@
-"""Initial weights, and which of them decay: decided by what a part is, never by its name."""
+"""What `--deep_init` changes in initial weights, and which weights decay: decided by what a part is, not by its name.
+
+Every part draws its own initial weights when it is built (`layers.draw`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from uer_ds.models.layers import LayerNorm, Linear, RmsNorm
+from uer_ds.models.layers import INIT_STD, LayerNorm, Linear, RmsNorm, draw
 from uer_ds.models.transformer import Stack
 
 Gather = Callable[[list[nn.Parameter]], AbstractContextManager[Any]]
@@ -23,30 +26,24 @@ def whole(parameters: list[nn.Parameter]) -> AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def initialise(model: nn.Module, deep_init: bool = False, gather: Gather = whole) -> None:
-    """Draw all weights anew from torch's generator, part by part in the order of `model.modules()`.
+def shrink_branches(model: nn.Module, gather: Gather = whole) -> None:
+    """`--deep_init`: what ends a residual branch is drawn anew from N(0, 0.02 / sqrt(2 L)), and its bias is 0.
 
-    Matrices, tables and biases: N(0, 0.02); norms: 1 and 0. `deep_init`: the matrices that end a residual branch get
-    N(0, 0.02 / sqrt(2 L)) and no bias, where L is the number of layers of their stack.
+    L is the number of layers of its stack.
     """
-    for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if reset is not None:
-            with gather(list(module.parameters(recurse=False))):
-                reset()
     for stack in model.modules():
-        if deep_init and isinstance(stack, Stack):
-            _shrink_branches(stack, gather)
+        if isinstance(stack, Stack):
+            for module in stack.modules():
+                if isinstance(module, Linear) and module.ends_branch:
+                    _shrink(module, INIT_STD / math.sqrt(2.0 * stack.depth), gather)
 
 
 @torch.no_grad()
-def _shrink_branches(stack: Stack, gather: Gather) -> None:
-    for module in stack.modules():
-        if isinstance(module, Linear) and module.ends_branch:
-            with gather(list(module.parameters(recurse=False))):
-                module.weight.mul_(1.0 / math.sqrt(2.0 * stack.depth))
-                if module.bias is not None:
-                    module.bias.zero_()
+def _shrink(linear: Linear, std: float, gather: Gather) -> None:
+    with gather(list(linear.parameters(recurse=False))):
+        draw(linear.weight, std)
+        if linear.bias is not None:
+            linear.bias.zero_()
 
 
 def decays(model: nn.Module) -> dict[str, bool]:

@@ -8,7 +8,9 @@ exists. B rows, S tokens, H width of the layers, F inner width of the feed-forwa
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,39 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+PIECE = 2**22
+"""Weights drawn at a time on one thread: what a weight that is not float32 costs besides itself, 16 MiB a thread."""
+
+
+@torch.no_grad()
+def draw(weight: Tensor, std: float = INIT_STD) -> None:
+    """Fill `weight` with N(0, std) on the CPU, in float32 and then rounded, as torch's generator says.
+
+    So a seed gives the same numbers on every device, in every type, on any number of threads and under every ZeRO
+    stage. Weights on the meta device stay as they are and take nothing from the generator.
+    """
+    if weight.is_meta:
+        return
+    pieces = weight.view(-1).split(PIECE)
+    seeds = torch.randint(2**62, (len(pieces),), device="cpu").tolist()
+    if len(pieces) == 1:
+        _draw_piece(pieces[0], seeds[0], std)
+        return
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(_draw_piece, pieces, seeds, repeat(std)))  # list: raises what a thread has raised
+
+
+@torch.no_grad()  # holds for one thread only
+def _draw_piece(piece: Tensor, seed: int, std: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    if piece.device.type == "cpu" and piece.dtype == torch.float32:
+        piece.normal_(std=std, generator=generator)
+        return
+    # not `torch.empty`: DeepSpeed gives that the type of the model while a model is built into partitions
+    numbers = piece.new_empty(piece.shape, dtype=torch.float32, device="cpu")
+    piece.copy_(numbers.normal_(std=std, generator=generator))
+
+
 class Linear(nn.Linear):
     """y = x W^T + b. `ends_branch` marks the last matrix before a residual sum, which `--deep_init` makes smaller."""
 
@@ -35,9 +70,9 @@ class Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """N(0, 0.02) for weight and bias, as UER-py."""
-        nn.init.normal_(self.weight, std=INIT_STD)
+        draw(self.weight)
         if self.bias is not None:
-            nn.init.normal_(self.bias, std=INIT_STD)
+            draw(self.bias)
 
 
 class Table(nn.Embedding):
@@ -45,7 +80,7 @@ class Table(nn.Embedding):
 
     def reset_parameters(self) -> None:
         """N(0, 0.02)."""
-        nn.init.normal_(self.weight, std=INIT_STD)
+        draw(self.weight)
 
 
 class LayerNorm(nn.Module):

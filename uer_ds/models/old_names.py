@@ -29,15 +29,19 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 _FLAT_HEAD = re.compile(r"^target\.output_layer\.")
+_CLOZE_HEAD = re.compile(r"^target\.(?=linear_)")
 _SINUSOIDS = re.compile(r"^(tgt_)?embedding\.(sinusoidalpos\.)?pe$")
 
 
 def present_names(names: Iterable[str]) -> dict[str, str]:
     """Old name -> present name, for all `names` of a file; present names stay as they are."""
     names = list(names)
+    # prompt and cloze models have an mlm head that is called like an old cls head
+    cloze = "target.layer_norm.gamma" in names and not any(name.startswith("target.mlm_linear_") for name in names)
     two_directions = any(".rnn_backward." in name for name in names)
     head = "target.bilm.output_layer." if two_directions else "target.lm.output_layer."
-    return {name: _FLAT_HEAD.sub(head, _rename(name)) for name in names}
+    first = {name: _CLOZE_HEAD.sub("target.mlm.", name) if cloze else name for name in names}
+    return {name: _FLAT_HEAD.sub(head, _rename(named)) for name, named in first.items()}
 
 
 def is_fixed_table(name: str) -> bool:

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from uer_ds.config.model import ModelConfig
 from uer_ds.models.documents import Layout, layouts
 from uer_ds.models.dropout import dropout
-from uer_ds.models.layers import INIT_STD
+from uer_ds.models.layers import draw
 
 
 class _Normal(nn.RNNBase):
@@ -24,7 +24,7 @@ class _Normal(nn.RNNBase):
     def reset_parameters(self) -> None:
         """N(0, 0.02) for weights and biases."""
         for parameter in self.parameters():
-            nn.init.normal_(parameter, std=INIT_STD)
+            draw(parameter)
 
 
 class Rnn(_Normal, nn.RNN):

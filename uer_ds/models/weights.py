@@ -1,11 +1,11 @@
 """Weights of a file into a model, under UER-py's names; every name must find its place.
 
-Files are mapped, not read (`weight_files`): a tensor is touched when it is copied, one at a time.
+Tensors are read when they are copied, one at a time (`weight_files`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, gather
     """Copy the weights in `path` into `model`.
 
     Args:
-        path: UER `.bin`, `.safetensors`, `*.index.json`, or a folder with one of them.
+        path: UER `.bin` of any year, `.safetensors`, `*.index.json`, or a folder with one of them: a checkpoint, also
+            one that holds DeepSpeed's files only, or the folder of a run, of which the newest checkpoint is read.
         strict: every name must be on both sides. Otherwise heads may be missing or left over, and are reported.
         gather: makes partitioned parameters whole (ZeRO-3).
 
@@ -52,7 +53,38 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, gather
     """
     path = Path(path)
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    source = _both_streams(read_weights(path), parameters)
+    return _load(model, parameters, read_weights(path), path, () if strict else HEADS, gather)
+
+
+def load_tensors(
+    model: nn.Module,
+    source: Source,
+    where: Path,
+    file_name: Callable[[str], str] = str,
+    may_lack: tuple[str, ...] = (),
+    gather: Gather = whole,
+) -> WeightReport:
+    """As `load_weights` for tensors that are already open, with heads that may be missing or left over.
+
+    Args:
+        source: name -> a function that gives the tensor.
+        where: for errors.
+        file_name: a parameter's name in the model -> its name in `source`.
+        may_lack: beginnings of more names that may be missing or left over.
+    """
+    parameters = {file_name(name): p for name, p in model.named_parameters(remove_duplicate=False)}
+    return _load(model, parameters, source, where, (*HEADS, *may_lack), gather)
+
+
+def _load(
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    source: Source,
+    path: Path,
+    optional: tuple[str, ...],
+    gather: Gather,
+) -> WeightReport:
+    source = _both_streams(source, parameters)
     if not any(name in parameters for name in source):
         raise _no_match(path, source, parameters)
     _check_sinusoids(model, source, path)
@@ -61,7 +93,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, gather
         missing=tuple(name for names, found in groups if not found for name in names),
         unexpected=tuple(name for name in source if name not in parameters and not is_fixed_table(name)),
     )
-    _check_leftovers(report, path, strict)
+    _check_leftovers(report, path, optional)
     for names, found in groups:
         if found:
             _copy(parameters[names[0]], {name: source[name]() for name in found}, path, gather)
@@ -126,9 +158,9 @@ def _copy(parameter: nn.Parameter, tensors: Mapping[str, Tensor], path: Path, ga
         parameter.copy_(first)
 
 
-def _check_leftovers(report: WeightReport, path: Path, strict: bool) -> None:
+def _check_leftovers(report: WeightReport, path: Path, optional: tuple[str, ...]) -> None:
     for names, fault in ((report.missing, "lacks"), (report.unexpected, "holds, but the model lacks,")):
-        wrong = [name for name in names if strict or not name.startswith(HEADS)]
+        wrong = [name for name in names if not name.startswith(optional)]
         if wrong:
             more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
             raise UserError(

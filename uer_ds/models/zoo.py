@@ -6,11 +6,14 @@ Imports no torch, so that the command line can ask.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
+from uer_ds.storage.places import newest_checkpoint
 
 HEAD_SIZE = 64
 """Width of a head in the whole grid."""
@@ -22,6 +25,26 @@ GRID = tuple(f"roberta_L-{layers}_H-{width}" for layers in GRID_LAYERS for width
 _GRID_NAME = re.compile(r"(?:chinese_)?roberta_L-(\d+)_H-(\d+)")
 
 
+def load_config(source: str | Path | Mapping[str, Any], **changes: Any) -> ModelConfig:
+    """The configuration of a model; `changes` are keys over those of `source`, for example `vocab_size=21128`.
+
+    `source`: UER-py's JSON keys as a dict, the path of a JSON file, a name that `uer-ds models` lists, or a checkpoint
+    folder. Raises UserError for an unknown key or name, with the nearest one, a value of another type, and settings
+    that contradict each other.
+    """
+    if isinstance(source, Mapping):
+        return model_config_from_dict({**source, **changes})
+    name = str(source)
+    if Path(name).is_dir():
+        name = str(newest_checkpoint(Path(name)) / "config.json")
+    values = model_values(name, "load_config")
+    if "model_type" in values:
+        raise UserError(
+            f"{name}: is a configuration of Hugging Face's; convert its folder with `uer-ds convert --to uer`."
+        )
+    return model_config_from_dict({**values, **changes}, name)
+
+
 def resolve_model(name: str, option: str = "--model") -> ModelConfig:
     """The configuration that `name` means: a JSON file, a name under `models/` ("bert/tiny"), or "roberta_L-8_H-512".
 
@@ -30,10 +53,16 @@ def resolve_model(name: str, option: str = "--model") -> ModelConfig:
     return model_config_from_dict(model_values(name, option), name)
 
 
+def model_place(name: str, option: str = "--model") -> str:
+    """Where the values of `name` come from: the path of its JSON file, or `name` itself where it needs none."""
+    grid = _GRID_NAME.fullmatch(name) and not Path(name).is_file()
+    return name if grid else str(find_json("models", name, option))
+
+
 def model_values(name: str, option: str = "--model") -> dict[str, Any]:
     """As `resolve_model`, but the JSON keys and values before they are checked."""
     size = _GRID_NAME.fullmatch(name)
-    if size is None:
+    if size is None or Path(name).is_file():
         return read_json_object(find_json("models", name, option))
     layers, width = int(size[1]), int(size[2])
     if layers < 1 or width < HEAD_SIZE or width % HEAD_SIZE:
