@@ -9,6 +9,7 @@ import pytest
 from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json, resource_names
 from uer_ds.engine.ds_config import engine_config, zero_stage
+from uer_ds.engine.ds_sections import REMOVED
 from uer_ds.errors import UserError
 
 
@@ -33,6 +34,7 @@ def test_batch_and_clipping_are_always_written() -> None:
         {"gradient_clipping": 1.0},
         {"optimizer": {"type": "Adam", "params": {"lr": 1e-4}}},
         {"scheduler": {"type": "WarmupLR"}},
+        {"checkpoint": {"writer": {"type": "FAST", "decoupled": True}}},
     ],
 )
 def test_a_contradiction_names_the_file(given: dict[str, Any]) -> None:
@@ -57,3 +59,31 @@ def test_a_contradiction_names_both_values() -> None:
 def test_shipped_files_say_nothing_that_options_own(name: str) -> None:
     given = read_json_object(find_json("ds_configs", name, "--ds_config"))
     assert zero_stage(filled(given)) == int(name[4])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"zero_optimisation": {"stage": 3}}, "unknown section 'zero_optimisation'; did you mean 'zero_optimization'"),
+        ({"optimizer": {"type": "OneBitAdam"}}, "belongs to --optimizer"),
+        ({"data_efficiency": {"enabled": True}}, "would have no effect"),
+        ({"tensor_parallel": {"autotp_size": 2}}, "zero3 saves memory"),
+        ({"sequence_parallel_size": 2}, "zero3 saves memory"),
+        ({"autotuning": {"enabled": True}}, "uer-ds doctor"),
+        ({"activation_checkpointing": {}}, "--deepspeed_checkpoint_activations"),
+        ({"zero_optimization": {"stage": 2, "zenflow": {}}}, "'zenflow'"),
+        ({"zero_optimization": {"stage": 3, "offload_optimizer": {"super_offload": True}}}, "'super_offload'"),
+    ],
+)
+def test_a_section_that_would_be_ignored_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        filled(given)
+    assert str(refusal.value).startswith("ds.json: ")
+    assert words in str(refusal.value)
+
+
+def test_what_deepspeed_has_removed_is_left_to_its_own_words() -> None:
+    from deepspeed.runtime import config
+
+    assert set(config._REMOVED_TOP_LEVEL_CONFIG_KEYS) == set(REMOVED)
+    assert "zero_optimization.mics_shard_size" in str(config._REMOVED_ZERO_CONFIG_KEYS)

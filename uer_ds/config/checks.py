@@ -9,29 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from uer_ds.errors import UserError
+from uer_ds.objective_specs import OBJECTIVE_SPECS
 
 if TYPE_CHECKING:
     from uer_ds.config.model import ModelConfig
 
-LABELS: dict[str, frozenset[str]] = {
-    "mlm": frozenset({"mlm"}),
-    "lm": frozenset({"lm"}),
-    "bert": frozenset({"mlm", "sp"}),
-    "albert": frozenset({"mlm", "sp"}),
-    "cls": frozenset({"cls"}),
-    "cls_mlm": frozenset({"cls", "mlm"}),
-    "bilm": frozenset({"bilm"}),
-    "mt": frozenset({"lm"}),
-    "t5": frozenset({"lm"}),
-    "gsg": frozenset({"lm"}),
-    "bart": frozenset({"lm"}),
-    "prefixlm": frozenset({"lm"}),
-    "llm_sft": frozenset({"lm"}),
-}
-"""Objective (data_processor) -> the targets it has labels for."""
-
-SEQUENCE_TO_SEQUENCE = ("mt", "t5", "gsg", "bart")
 ONE_WAY = ("rnn", "lstm", "gru", "gatedcnn")
+WITH_PREFIX = ("prefixlm", "llm_sft")
 TWO_WAY = ("birnn", "bilstm", "bigru")
 
 
@@ -123,7 +107,7 @@ def _check_heads(config: ModelConfig) -> None:
 
 def _check_decoder(config: ModelConfig) -> None:
     if config.decoder is None:
-        if config.data_processor in SEQUENCE_TO_SEQUENCE:
+        if config.data_processor and OBJECTIVE_SPECS[config.data_processor].decoder:
             raise UserError(
                 f"data_processor {config.data_processor!r} makes source and target sequences, but there is no decoder; "
                 "set decoder to transformer."
@@ -212,10 +196,16 @@ def _check_targets(config: ModelConfig) -> None:
         raise UserError(f"label_smoothing is {config.label_smoothing}; expected a number from 0 up to 1.")
     if config.data_processor is None:
         return
+    if config.prefix_lm_loss and config.data_processor not in WITH_PREFIX:
+        raise UserError(
+            f"prefix_lm_loss is set, but data_processor {config.data_processor!r} makes no prefix; remove it, or use "
+            f"data_processor {' or '.join(WITH_PREFIX)}."
+        )
+    labels = OBJECTIVE_SPECS[config.data_processor].targets
     for target in config.target:
-        if target not in LABELS[config.data_processor]:
-            makers = ", ".join(name for name, labels in LABELS.items() if target in labels)
+        if target not in labels:
+            makers = ", ".join(spec.name for spec in OBJECTIVE_SPECS.values() if target in spec.targets)
             raise UserError(
                 f"target {target!r} has no labels in data_processor {config.data_processor!r}; "
-                f"use data_processor {makers}, or target {' '.join(sorted(LABELS[config.data_processor]))}."
+                f"use data_processor {makers}, or target {' '.join(sorted(labels))}."
             )

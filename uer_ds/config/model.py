@@ -94,7 +94,9 @@ class ModelConfig:
     target: tuple[str, ...] = option(("mlm",), "training heads", TARGETS)
     tie_weights: bool = option(False, "the output matrix is the word table (dual: the second stream is the first)")
     has_lmtarget_bias: bool = option(False, "bias in the LM output layer")
-    prefix_lm_loss: bool = option(False, "LM loss only where the segment id is above 1")
+    prefix_lm_loss: bool = option(
+        False, "LM loss on the answer only, which is what prefixlm and llm_sft do anyway; refused with others"
+    )
     pooling: str = option("first", "sentence vector of the cls target", POOLINGS)
     label_smoothing: float = option(0.0, "label smoothing of the lm target", internal=True)
     ignore_index: bool = option(

@@ -26,6 +26,16 @@ def option(default: Any, help: str, choices: Iterable[str] | None = None, intern
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def prefixed(cls: type, prefix: str, name: str) -> type:
+    """A config class with the options of `cls`, each name behind `prefix`: the same things for another side."""
+    hints = typing.get_type_hints(cls)
+    options = [
+        (prefix + f.name, hints[f.name], dataclasses.field(default=f.default, metadata=f.metadata))
+        for f in dataclasses.fields(cls)
+    ]
+    return dataclasses.make_dataclass(name, options, frozen=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class OptionType:
     """The type of an option as its readers need it: `kind` is bool, int, float, str or an object; `many`: a list of

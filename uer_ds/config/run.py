@@ -2,7 +2,8 @@
 changed.
 
 Names are UER-py's options with UER-py's defaults. Units: a *step* is a micro-batch on one rank, as in UER-py; an
-*update* is one optimizer step, `accumulation_steps` micro-batches on every rank.
+*update* is one optimizer step, `accumulation_steps` micro-batches on every rank. With `global_batch_size`, a step is an
+update: how many micro-batches it takes follows from the number of ranks (`uer_ds.config.batches`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from uer_ds.config.data import DataConfig
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import non_default_values, option
 from uer_ds.errors import UserError
-from uer_ds.registry import OBJECTIVES, TOKENIZERS
+from uer_ds.objective_specs import OBJECTIVE_SPECS
 
 SCHEDULERS = (
     "linear",
@@ -27,40 +29,7 @@ SCHEDULERS = (
 )
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Which samples are drawn, from which datasets."""
-
-    dataset_path: tuple[str, ...] = option(("dataset.pt",), "dataset folders made by `uer-ds preprocess`")
-    dataset_weights: tuple[float, ...] = option((), "share of each dataset in the samples; default: by size")
-    eval_dataset_path: str | None = option(
-        None, "held-out dataset, evaluated at the start, every eval_steps and at the end"
-    )
-    data_processor: str | None = option(
-        None, "objective; default: that of the model JSON, of the dataset, bert", OBJECTIVES
-    )
-    seq_length: int | None = option(None, "tokens a row; default: the one given to preprocess, else 128")
-    tgt_seq_length: int | None = option(None, "target tokens a row; default: the one given to preprocess, else 128")
-    no_packing: bool = option(False, "one document a row with padding (UER-py's way) instead of full rows")
-    whole_word_masking: bool = option(False, "mask all pieces of a word together")
-    span_masking: bool = option(False, "mask spans of tokens")
-    span_geo_prob: float = option(0.2, "parameter of the geometric distribution of span lengths")
-    span_max_length: int = option(10, "longest span in tokens")
-    short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences")
-    sentence_selection_strategy: str = option("lead", "gsg: which sentences are the target", ("lead", "random"))
-    loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """A tokenizer by its files. A dataset brings its own: give these to have them compared."""
-
-    tokenizer: str = option("bert", "tokenizer", TOKENIZERS)
-    vocab_path: str | None = option(None, "vocabulary file, one token a line")
-    merges_path: str | None = option(None, "bpe: merges file")
-    spm_model_path: str | None = option(None, "sentencepiece model; then no vocabulary file is needed")
-    do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
-    special_tokens_map_path: str | None = option(None, "JSON of the special tokens' names, where they are unusual")
+OPTIMIZERS = ("adamw", "adafactor", "lamb", "lion", "muon")
 
 
 @dataclass(frozen=True)
@@ -70,11 +39,11 @@ class OptimConfig:
     learning_rate: float = option(2e-5, "peak learning rate")
     warmup: float = option(0.1, "warm-up as a fraction of all updates")
     lr_decay: float = option(0.5, "tri_stage: decay stage as a fraction of all updates")
-    optimizer: str = option("adamw", "optimizer", ("adamw", "adafactor"))
+    optimizer: str = option("adamw", "optimizer; all but adamw and lion need ZeRO stage 0", OPTIMIZERS)
     scheduler: str = option("linear", "learning-rate schedule", SCHEDULERS)
     weight_decay: float = option(0.01, "decay of weights; biases and norms are never decayed")
-    beta1: float = option(0.9, "adamw: decay rate of the first moment")
-    beta2: float = option(0.999, "adamw: decay rate of the second moment")
+    beta1: float = option(0.9, "adamw, lamb, lion, muon's AdamW: decay rate of the first moment")
+    beta2: float = option(0.999, "decay rate of the second moment; lion: of its only one, 0.99 is usual")
     correct_bias: bool = option(False, "adamw: bias correction (UER-py has none)")
     max_grad_norm: float = option(0.0, "clip gradients at this norm; 0: no clipping, as UER-py")
 
@@ -83,19 +52,47 @@ class OptimConfig:
 class TrainConfig:
     """Length, batch, reports, checkpoints."""
 
-    total_steps: int = option(100000, "micro-batches a rank trains on; updates = total_steps / accumulation_steps")
+    total_steps: int = option(
+        100000,
+        "micro-batches a rank trains on, updates = total_steps / accumulation_steps; with global_batch_size updates",
+    )
     batch_size: int = option(32, "sequences in a micro-batch of one rank")
-    accumulation_steps: int = option(1, "micro-batches in an update")
+    accumulation_steps: int | None = option(
+        None, "micro-batches in an update; default: 1, or as many as keep the global batch of the checkpoint continued"
+    )
+    global_batch_size: int | None = option(
+        None,
+        "sequences in an update over all ranks; accumulation_steps follows from it, and all *_steps options count "
+        "updates, so that a run on another number of GPUs is the same run",
+    )
+    steps_per_update: int | None = option(None, "steps of the options in an update", internal=True)
     save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints")
     report_steps: int = option(100, "micro-batches between reports")
     eval_steps: int = option(0, "micro-batches between evaluations; 0: at the start and the end only")
     eval_samples: int = option(0, "sequences of the held-out dataset used in an evaluation; 0: all")
     keep_checkpoints: int = option(0, "newest checkpoints to keep; 0: all")
+    keep_every_checkpoint: int = option(
+        0, "with keep_checkpoints: keep every K-th one (at K x save_checkpoint_steps, 2 K x ...) for ever; 0: none"
+    )
+    save_weights: str = option(
+        "safetensors",
+        "plain float32 weights in each checkpoint: model.safetensors, UER's model.bin, or none (`uer-ds convert` makes "
+        "them later)",
+        ("safetensors", "uer", "none"),
+    )
+    async_checkpoint: bool = option(
+        False, "write checkpoints in the background; costs host memory for one copy of this rank's part"
+    )
     seed: int = option(7, "seed of weights, order, masking and dropout")
     deep_init: bool = option(False, "initialise residual projections with N(0, 0.02 / sqrt(2 L))")
     no_resume: bool = option(False, "start over although the output folder holds a checkpoint; needs --force then")
     force: bool = option(False, "with --no_resume: remove the checkpoints in the output folder")
     max_minutes: float = option(0.0, "save and stop after this many minutes; 0: no limit")
+    max_skipped_updates: int = option(20, "updates in a row whose loss or gradient is not finite that end the run")
+    stall_seconds: float = option(60.0, "wait for a batch after which a process says that its data stall")
+    network_timeout_seconds: float = option(
+        60.0, "a machine that has not answered for so long is lost; the others stop (at least 3)"
+    )
     deepspeed_checkpoint_activations: bool = option(False, "recompute activations in the backward pass")
     deepspeed_checkpoint_layers_num: int = option(1, "layers in one recomputed piece")
 
@@ -104,11 +101,14 @@ class TrainConfig:
 class PathConfig:
     """Where things are read and written."""
 
+    recipe: str | None = option(
+        None, "options of a whole run: a name that `uer-ds recipes` lists, or a JSON file; flags go before it"
+    )
     output_model_path: str | None = option(None, "folder of the run: checkpoints, metrics.jsonl, tensorboard, run.json")
     pretrained_model_path: str | None = option(
         None, "weights to start from: UER .bin, safetensors or checkpoint folder"
     )
-    config_path: str | None = option(None, "model JSON, or the name of one under models/; default: bert/base")
+    config_path: str | None = option(None, "model JSON, or a name that `uer-ds models` lists; default: bert/base")
     ds_config: str | None = option(None, "DeepSpeed JSON, or the name of one under ds_configs/; default: zero1")
     tensorboard_dir: str | None = option(None, "TensorBoard folder; default: tensorboard in the output folder")
     log_path: str | None = option(None, "also write the log lines of rank 0 to this file")
@@ -132,11 +132,21 @@ class RunConfig:
     @property
     def total_updates(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.train.total_steps // self.train.accumulation_steps
+        return self.train.total_steps // self.steps_per_update
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches in an update; decided by `settle_batches`."""
+        return self.train.accumulation_steps or 1
+
+    @property
+    def steps_per_update(self) -> int:
+        """What the `*_steps` options count, in an update: micro-batches, or updates themselves."""
+        return self.train.steps_per_update or (1 if self.train.global_batch_size else self.accumulation)
 
     def updates(self, steps: int) -> int:
-        """A number of micro-batches as a number of updates, at least one."""
-        return max(1, steps // self.train.accumulation_steps)
+        """A number of steps as a number of updates, at least one."""
+        return max(1, steps // self.steps_per_update)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: model, data, optim, train and paths without defaults, and the whole engine JSON."""
@@ -148,15 +158,19 @@ def _check_run(run: RunConfig) -> None:
     positive = {
         "--total_steps": run.train.total_steps,
         "--batch_size": run.train.batch_size,
-        "--accumulation_steps": run.train.accumulation_steps,
+        "--accumulation_steps": 1 if run.train.accumulation_steps is None else run.train.accumulation_steps,
+        "--global_batch_size": 1 if run.train.global_batch_size is None else run.train.global_batch_size,
         "--save_checkpoint_steps": run.train.save_checkpoint_steps,
         "--report_steps": run.train.report_steps,
-        "--seq_length": 1 if run.data.seq_length is None else run.data.seq_length,
-        "--tgt_seq_length": 1 if run.data.tgt_seq_length is None else run.data.tgt_seq_length,
+        "--max_skipped_updates": run.train.max_skipped_updates,
     }
-    for name in ("keep_checkpoints", "eval_steps", "eval_samples", "max_minutes"):
+    for name in ("keep_checkpoints", "keep_every_checkpoint", "eval_steps", "eval_samples", "max_minutes"):
         if getattr(run.train, name) < 0:
             raise UserError(f"--{name} is {getattr(run.train, name)}; expected 0 or more.")
+    if run.train.stall_seconds <= 0:
+        raise UserError(f"--stall_seconds is {run.train.stall_seconds}; expected a number above 0.")
+    if run.train.network_timeout_seconds < 3:
+        raise UserError(f"--network_timeout_seconds is {run.train.network_timeout_seconds}; expected 3 or more.")
     if run.data.loader_workers < 0:
         raise UserError(f"--loader_workers is {run.data.loader_workers}; expected 0 or more.")
     if run.optim.warmup == 0 and run.optim.scheduler in ("inverse_sqrt", "tri_stage"):
@@ -168,7 +182,7 @@ def _check_run(run: RunConfig) -> None:
             raise UserError(f"{name} is {value}; expected a positive integer.")
     if run.total_updates < 1:
         raise UserError(
-            f"--total_steps {run.train.total_steps} is less than --accumulation_steps {run.train.accumulation_steps}, "
+            f"--total_steps {run.train.total_steps} is less than --accumulation_steps {run.steps_per_update}, "
             "so not one update would be made; raise the first or lower the second."
         )
     if run.optim.learning_rate <= 0:
@@ -180,9 +194,17 @@ def _check_run(run: RunConfig) -> None:
             f"--dataset_weights has {len(run.data.dataset_weights)} numbers and --dataset_path "
             f"{len(run.data.dataset_path)} folders; give one weight for each folder."
         )
-    uses_positions = "pos" in run.model.embedding
-    if uses_positions and run.data.seq_length and run.data.seq_length > run.model.max_seq_length:
-        raise UserError(
-            f"--seq_length {run.data.seq_length} is longer than the position table of the model "
-            f"(max_seq_length {run.model.max_seq_length}); shorten the rows or raise --max_seq_length."
-        )
+    _check_positions(run.data, run.model)
+
+
+def _check_positions(data: DataConfig, model: ModelConfig) -> None:
+    """Rows must not be longer than the position table that they are looked up in."""
+    spec = OBJECTIVE_SPECS.get(data.data_processor or "")
+    target = "tgt_seq_length" if spec and spec.own_target_length else "seq_length"
+    for option_name, parts in (("seq_length", model.embedding), (target, model.tgt_embedding if model.decoder else ())):
+        length = getattr(data, option_name)
+        if "pos" in parts and length and length > model.max_seq_length:
+            raise UserError(
+                f"--{option_name} {length} is longer than the position table of the model "
+                f"(max_seq_length {model.max_seq_length}); shorten the rows or raise --max_seq_length."
+            )

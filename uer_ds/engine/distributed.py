@@ -1,80 +1,39 @@
-"""The process group: starting it, agreeing in it, leaving it.
+"""The process group: starting it, being watched in it, leaving it.
 
-Two planes: gradients travel by DeepSpeed (NCCL on GPUs); small facts (label counts, stop wishes) travel by `Group`,
-over gloo and CPU tensors, so that agreeing never waits for a GPU.
+Gradients travel in it by DeepSpeed (NCCL on GPUs), small facts by `engine.group.Group`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import platform
+import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
 
 import deepspeed
-import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
-import uer_ds
+from uer_ds.engine.group import Group
+from uer_ds.engine.machine import use_cores
 from uer_ds.engine.ops_cache import use_ops_cache
-from uer_ds.errors import UserError
+from uer_ds.engine.shared_buffers import forget_buffer
+from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError
+from uer_ds.launch.address import free_port, host_name, interface_towards, networks, own_address, shared_address
+from uer_ds.launch.meeting import open_hub, open_spoke
 from uer_ds.launch.place import LOOPBACK, Place
-
-T = TypeVar("T")
-
-
-class Group:
-    """All processes of a run, talking about small things. Every method is collective: all ranks call it, in the same
-    order."""
-
-    def __init__(self, place: Place, timeout: timedelta):
-        self.place = place
-        gloo_is_default = dist.get_backend() == "gloo"
-        self._group = None if gloo_is_default else dist.new_group(backend="gloo", timeout=timeout)
-
-    def sum(self, values: Sequence[float] | torch.Tensor) -> torch.Tensor:
-        """Element-wise sum over all ranks, float64 on the CPU. Integers up to 2**53 stay exact."""
-        total = torch.as_tensor(values, dtype=torch.float64).cpu().clone()
-        if self.place.world_size > 1:
-            dist.all_reduce(total, group=self._group)
-        return total
-
-    def on_first(self, work: Callable[[], T]) -> T:
-        """Let rank 0 do `work`; every rank gets its result, or its `UserError`. Nobody waits for a rank that failed."""
-        result, mistake = None, None
-        if self.place.is_first:
-            try:
-                result = work()
-            except UserError as error:
-                mistake = str(error)
-        result, mistake = self.broadcast((result, mistake))
-        if mistake is not None:
-            raise UserError(mistake)
-        return result  # type: ignore[return-value]
-
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
-        if self.place.world_size > 1:
-            dist.barrier(group=self._group)
-
-    def broadcast(self, value: T) -> T:
-        """Rank 0's value, on every rank."""
-        if self.place.world_size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._group)
-        return box[0]
+from uer_ds.launch.watch import Watch
 
 
 @contextmanager
-def joined(place: Place, timeout_minutes: float = 30.0) -> Iterator[Group]:
+def joined(place: Place, network_timeout_seconds: float = 60.0, timeout_minutes: float = 30.0) -> Iterator[Group]:
     """Be in the process group that `place` describes inside the `with` block; chooses device and threads.
 
+    A rank that dies or is cut off for `network_timeout_seconds` ends all the others with `PEER_LOST`; a collective that
+    hangs for another reason fails after `timeout_minutes`, and so does a meeting to which somebody does not come.
     Raises UserError when rank 0's port is taken or the others cannot be reached.
     """
     address, port = _rendezvous(place)
@@ -86,12 +45,25 @@ def joined(place: Place, timeout_minutes: float = 30.0) -> Iterator[Group]:
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
     }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    with _variables(variables), _explained(address, port):
+        store = _store(place, address, port, timedelta(minutes=timeout_minutes))
+        watch = _watch(place, address, store, network_timeout_seconds, 60 * timeout_minutes)
+    with _variables(variables), _watched(watch):
+        try:
+            with _explained(address, port):
+                group = _start(place, address, port, timedelta(minutes=timeout_minutes))
+            yield group
+        finally:
+            _stop()
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
-        yield _start(place, address, port, timedelta(minutes=timeout_minutes))
+        yield
     finally:
-        _stop()
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -99,27 +71,89 @@ def joined(place: Place, timeout_minutes: float = 30.0) -> Iterator[Group]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _explained(address: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except (dist.DistNetworkError, dist.DistStoreError, RuntimeError) as error:
+        raise _network_error(error, address, port) from error
+
+
+@contextmanager
+def _watched(watch: Watch | None) -> Iterator[None]:
+    """Tell the others how this rank ends; an error that only echoes a peer's end gives way to the watch's sentence."""
+    if watch is None:
+        yield
+        return
+    try:
+        yield
+    except UserError as error:
+        watch.fail(USER_MISTAKE, str(error))
+        raise
+    except Exception as error:
+        watch.settle()
+        watch.fail(1, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} (its traceback is in its log)")
+        raise
+    except KeyboardInterrupt:
+        watch.fail(INTERRUPTED, "interrupted")
+        raise
+    else:
+        watch.close()
+
+
+def _store(place: Place, address: str, port: int, timeout: timedelta) -> dist.Store | None:
+    """Where the ranks find each other: rank 0's (torch's env:// will share it), or that of torchrun's agent."""
+    if place.world_size == 1:
+        return None
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store = dist.TCPStore(address, port, place.world_size, False, timeout)
+        return dist.PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return dist.TCPStore(
+        address, port, place.world_size, place.is_first, timeout, wait_for_workers=False, multi_tenant=True
+    )
+
+
+def _watch(
+    place: Place, address: str, store: dist.Store | None, timeout_seconds: float, meeting_seconds: float
+) -> Watch | None:
+    """Wait until all are here, each linked to rank 0; None in a run of one process."""
+    if store is None:
+        return None
+    host = host_name(os.environ)
+    if place.is_first:
+        listener = socket.create_server(("", 0), backlog=place.world_size)
+        token = secrets.token_hex(16)
+        store.set("watch", f"{listener.getsockname()[1]} {token}")
+        return open_hub(listener, place.world_size, host, token, timeout_seconds, meeting_seconds)
+    watch_port, token = store.get("watch").decode().split()
+    hub = (address, int(watch_port))
+    return open_spoke(hub, place.rank, place.world_size, host, token, timeout_seconds, meeting_seconds)
+
+
 def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     use_ops_cache()
-    _use_cores(place.local_world_size)
+    use_cores(place.local_world_size)
     accelerator = get_accelerator()
     if accelerator.device_name() != "cpu":
         if place.local_rank >= accelerator.device_count():
             raise UserError(
                 f"{place.local_world_size} processes on this machine, but {accelerator.device_count()} "
-                f"{accelerator.device_name()} devices; start no more processes than devices, or set DS_ACCELERATOR=cpu."
+                f"{accelerator.device_name()} devices; start no more processes than devices (under srun, let every "
+                "task see all of them: --gpus-per-node, not --gpus-per-task), or set DS_ACCELERATOR=cpu."
             )
         accelerator.set_device(place.local_rank)
-    try:
-        deepspeed.init_distributed(
-            dist_backend=accelerator.communication_backend_name(),
-            timeout=timeout,
-            auto_mpi_discovery=False,
-            verbose=False,
-        )
-    except (dist.DistNetworkError, dist.DistStoreError, RuntimeError) as error:
-        raise _network_error(error, address, port) from error
-    return Group(place, timeout)
+    if place.world_size > 1 and "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface_towards(address)):
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+    deepspeed.init_distributed(
+        dist_backend=accelerator.communication_backend_name(),
+        timeout=timeout,
+        auto_mpi_discovery=False,
+        verbose=False,
+    )
+    group = Group(place, timeout)
+    group.barrier()
+    forget_buffer(place.rank, address, port)
+    return group
 
 
 def _stop() -> None:
@@ -128,27 +162,9 @@ def _stop() -> None:
             dist.destroy_process_group()
 
 
-def device() -> torch.device:
-    """The device of this process."""
-    accelerator = get_accelerator()
-    if accelerator.device_name() == "cpu":
-        return torch.device("cpu")
-    return torch.device(accelerator.current_device_name())
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a run's numbers depend on."""
-    return {
-        "uer_ds": uer_ds.__version__,
-        "torch": torch.__version__,
-        "deepspeed": deepspeed.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _rendezvous(place: Place) -> tuple[str, int]:
     if place.world_size == 1:
-        return place.address or LOOPBACK, place.port or _free_port()
+        return place.address or LOOPBACK, place.port or free_port()
     if place.address:
         return place.address, place.port
     return _ask_mpi()
@@ -163,36 +179,18 @@ def _ask_mpi() -> tuple[str, int]:
             "mpirun over several machines needs mpi4py to find the address of rank 0; "
             "install it (`pip install mpi4py`) or set MASTER_ADDR and MASTER_PORT."
         ) from error
-    answer = MPI.COMM_WORLD.bcast((_own_address(), _free_port()) if MPI.COMM_WORLD.Get_rank() == 0 else None, root=0)
-    return answer
-
-
-def _own_address() -> str:
-    """The address of this machine on the interface that leads outside; no packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): routed, never reached
-            return probe.getsockname()[0]
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
-
-
-def _use_cores(local_world_size: int) -> None:
-    """Share this machine's cores between its processes, unless the user has said how many threads to use."""
-    chosen = os.environ.get("OMP_NUM_THREADS")
-    if chosen is None or (chosen == "1" and "TORCHELASTIC_RUN_ID" in os.environ):  # torchrun's habit, nobody's choice
-        share = (os.cpu_count() or 1) // local_world_size
-        torch.set_num_threads(max(1, min(len(os.sched_getaffinity(0)), share)))
+    world = MPI.COMM_WORLD
+    of_all = world.allgather(networks())
+    return world.bcast((shared_address(of_all) or own_address(), free_port()), root=0)
 
 
 def _network_error(error: Exception, address: str, port: int) -> Exception:
     text = str(error)
+    if "Error building extension" in text:
+        return UserError(
+            f"DeepSpeed cannot compile its C++ parts here ({text.splitlines()[0]}); install a C++ compiler and ninja, "
+            "or set CXX: `uer-ds doctor` tries them."
+        )
     if "EADDRINUSE" in text or "ddress already in use" in text:
         return UserError(
             f"port {port} on {address} is in use, so the processes cannot meet there; choose another one "

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from uer_ds.engine.ds_sections import check_sections
 from uer_ds.errors import UserError
 
-OPTIONS_INSTEAD = {
-    "optimizer": "--optimizer, --learning_rate, --weight_decay, --beta1 and --beta2",
-    "scheduler": "--scheduler and --warmup",
-}
+OTHERWISE_WRITTEN = "checkpoint", "writer"
+"""DeepSpeed's own asynchronous writer. In 0.19.8 it starts only with MPI's variables and a GPU's pinned memory, and its
+files appear under their final names before they are whole."""
 
 NEVER = 2**31 - 1
 """Updates between DeepSpeed's own progress lines: our reports say more."""
@@ -34,6 +34,7 @@ def engine_config(
     Values "auto" are filled in silently; any other value that differs from the option is a `UserError` naming both.
     `whole_matrices` names an optimizer that ZeRO cannot partition.
     """
+    check_sections(given, where)
     owned = {
         "train_micro_batch_size_per_gpu": (batch_size, "--batch_size"),
         "gradient_accumulation_steps": (accumulation_steps, "--accumulation_steps"),
@@ -47,11 +48,9 @@ def engine_config(
         found = given.get(key, "auto")
         if found not in ("auto", value):
             raise contradiction(where, key, found, option, value)
-    for section, options in OPTIONS_INSTEAD.items():
-        if section in given:
-            raise UserError(
-                f"{where}: has the section {section!r}, which belongs to {options}; remove it from the file."
-            )
+    section, key = OTHERWISE_WRITTEN
+    if (given.get(section) or {}).get(key) is not None:
+        raise UserError(f"{where}: has {section}.{key}; remove it and give --async_checkpoint.")
     if whole_matrices and zero_stage(given):
         raise UserError(
             f"--optimizer {whole_matrices} needs whole matrices, but {where} partitions them (ZeRO stage "
@@ -77,3 +76,18 @@ def zero_stage(config: dict[str, Any]) -> int:
     """The ZeRO stage (0 to 3) of a DeepSpeed JSON."""
     stage = (config.get("zero_optimization") or {}).get("stage", 0)
     return stage if isinstance(stage, int) else 0  # DeepSpeed itself refuses the rest
+
+
+def engine_layout(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides how the engine's state is divided and rounded: stage, devices, precision, sub-groups of ranks."""
+    zero = config.get("zero_optimization") or {}
+    devices = {name: (zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
+    precisions = [name for name in ("fp16", "bf16", "bfloat16") if (config.get(name) or {}).get("enabled")]
+    return {
+        "zero stage": zero_stage(config),
+        "offload": "+".join(
+            f"{name.removeprefix('offload_')} to {device}" for name, device in devices.items() if device != "none"
+        ),
+        "precision": precisions[0].replace("bfloat16", "bf16") if precisions else "fp32",
+        "shard size": zero.get("mics_shard_size", -1),
+    }

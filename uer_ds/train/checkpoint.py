@@ -1,50 +1,46 @@
-"""Checkpoints that are whole or absent.
+"""Checkpoints as they lie on the disk: which there are, what is in them, whether they are sound, which may go.
 
 `OUTPUT/checkpoint-N` (N updates) holds `engine/` (DeepSpeed's own files), `model.safetensors` (plain float32 weights
-under UER's names), `config.json`, `tokenizer/` and `state.json`. All of it is written under another name, synced,
-`state.json` last,
-then renamed: a folder called checkpoint-N can be trusted. Cost: about 24 bytes a parameter on disk.
+under UER's names), `config.json`, `tokenizer/` and `state.json`, which is written last and knows size and checksum of
+every other file. `uer_ds.train.saving` writes them; cost: about 24 bytes a parameter on disk.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import ModelConfig
-from uer_ds.engine.distributed import Group
-from uer_ds.engine.engine import Engine
+from uer_ds.engine.engine import ENGINE_TAG
+from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
-from uer_ds.models.weights import save_weights
-from uer_ds.tokenizers import Tokenizer
+from uer_ds.storage.checksums import wrong_checksum, wrong_size
 
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-TOKENIZER_FOLDER = "tokenizer"
+TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"
 BYTES_PER_PARAMETER = 24
 """The engine's weights, float32 masters and two moments, and the plain weights, 4 bytes each; some more for ties."""
+WEIGHTS_FILES = {"safetensors": "model.safetensors", "uer": "model.bin"}
 
 
 @dataclass(frozen=True)
 class State:
     """What a run needs besides weights and optimizer to go on, and what a reader may want to know of it.
 
-    `layout` and `identity` are what must be equal for an exact continuation; `meter_rows` are updates not yet reported.
+    `layout` says how it was divided, `identity` what must be equal in the run that continues it; `meter_rows` are
+    updates not yet reported; `files` gives size and CRC-32 of every other file of the checkpoint.
     """
 
     updates: int
     samples: int
     tokens: int
-    layout: dict[str, int]
+    layout: dict[str, Any]
     seed: int
     identity: dict[str, Any]
     tokenizer: dict[str, Any]
@@ -53,6 +49,7 @@ class State:
     versions: dict[str, str]
     meter_names: list[str] = dataclasses.field(default_factory=list)
     meter_rows: list[list[float]] = dataclasses.field(default_factory=list)
+    files: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
 
 def checkpoint_path(output: Path, updates: int) -> Path:
@@ -60,14 +57,15 @@ def checkpoint_path(output: Path, updates: int) -> Path:
     return output / f"checkpoint-{updates}"
 
 
+def updates_of(checkpoint: Path) -> int:
+    """The number in the name of a checkpoint folder."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
 def find_checkpoints(output: Path) -> list[Path]:
-    """Whole checkpoints in the run folder `output`, oldest first."""
-    found = []
-    for path in output.glob("checkpoint-*"):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and (path / STATE_FILE).is_file():
-            found.append((int(match.group(1)), path))
-    return [path for _, path in sorted(found)]
+    """Finished checkpoints in the run folder `output`, oldest first."""
+    named = [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-(\d+)", path.name)]
+    return sorted((path for path in named if (path / STATE_FILE).is_file()), key=updates_of)
 
 
 def read_state(checkpoint: Path) -> State:
@@ -79,28 +77,64 @@ def read_state(checkpoint: Path) -> State:
         raise UserError(f"{path}: cannot be read ({error}); remove {checkpoint} to use the one before.") from error
 
 
-def save_checkpoint(
-    output: Path, state: State, engine: Engine, model: ModelConfig, tokenizer: Tokenizer, group: Group, keep: int
-) -> Path:
-    """Write `OUTPUT/checkpoint-N` and drop all but the newest `keep` (0: none is dropped). Collective."""
-    final = checkpoint_path(output, state.updates)
-    partial = output / f".{final.name}.partial"
-    group.on_first(lambda: _prepare(output, partial, engine.parameter_count))
-    with _failures_explained(partial, final):
-        engine.save(partial)
-        weights = dict(engine.full_weights(keep=group.place.is_first))
+def newest_sound(output: Path, group: Group, say: Callable[[str], None]) -> tuple[Path, State] | None:
+    """The newest checkpoint whose files are all as they were written; None: there is no checkpoint. Collective.
 
-    def finish() -> None:
-        with _failures_explained(partial, final):
-            _write_readable_part(partial, state, model, weights, tokenizer)
-            _publish(partial, final)
-            _drop_old(output, final, keep)
+    Sizes are compared first, then the ranks read the files and compare checksums, each its share. `say` gets a warning,
+    on rank 0, for every newer one that is passed over. Raises UserError when none of them is sound.
+    """
+    found = group.on_first(lambda: find_checkpoints(output))
+    fault = ""
+    for path in reversed(found):
+        state, fault = _checked(path, group)
+        if state is not None:
+            return path, state
+        if group.place.is_first:
+            say(f"{path} is damaged and passed over: {fault}")
+    if not found:
+        return None
+    raise UserError(
+        f"{output}: none of its {len(found)} checkpoints is sound (the oldest: {fault.rstrip('.')}); "
+        "copy one from elsewhere, or start over with --no_resume --force."
+    )
 
-    group.on_first(finish)
-    return final
+
+def _checked(checkpoint: Path, group: Group) -> tuple[State | None, str]:
+    state, fault = group.broadcast(_first_look(checkpoint) if group.place.is_first else (None, ""))
+    if state is None:
+        return None, fault
+    own = wrong_checksum(checkpoint, state.files, group.place.rank, group.place.world_size)
+    faults = [words for words in group.gather_everywhere(str(own) if own else "") if words]
+    return (None, faults[0]) if faults else (state, "")
 
 
-def _prepare(output: Path, partial: Path, parameters: int) -> None:
+def _first_look(checkpoint: Path) -> tuple[State | None, str]:
+    """State and sizes; costs no reading."""
+    try:
+        state = read_state(checkpoint)
+    except UserError as error:
+        return None, str(error)
+    fault = wrong_size(checkpoint, state.files)
+    return (None, str(fault)) if fault else (state, "")
+
+
+def superfluous(checkpoints: list[Path], newest: Path, keep: int, keep_every: int) -> list[Path]:
+    """Which of `checkpoints` (oldest first) may go when `newest` has been written.
+
+    keep: newest ones to keep, 0 for all. keep_every: updates whose multiples are kept for ever, 0 for none.
+    """
+    old = checkpoints[:-keep] if keep else []
+    return [path for path in old if path != newest and not (keep_every and updates_of(path) % keep_every == 0)]
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint; from the first moment on it no longer counts as finished."""
+    (path / STATE_FILE).unlink()
+    shutil.rmtree(path)
+
+
+def make_partial(output: Path, partial: Path, parameters: int) -> None:
+    """Make the folder `partial` for a checkpoint under way, remove unfinished ones; raises UserError without room."""
     for left_over in output.glob(".checkpoint-*.partial"):
         shutil.rmtree(left_over, ignore_errors=True)
     needed = BYTES_PER_PARAMETER * parameters
@@ -110,62 +144,7 @@ def _prepare(output: Path, partial: Path, parameters: int) -> None:
             f"{output}: {free / 1e9:.2f} GB free, a checkpoint needs about {needed / 1e9:.2f} GB; "
             "make room and run the same command again."
         )
-    partial.mkdir(parents=True)
-
-
-@contextmanager
-def _failures_explained(partial: Path, final: Path) -> Iterator[None]:
-    """A checkpoint that cannot be written becomes one sentence and leaves nothing behind."""
     try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch's words for a full disk
-            raise
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(
-            f"{final}: the checkpoint could not be written ({str(error).splitlines()[0]}); earlier ones are untouched: "
-            "make room and run the same command again."
-        ) from error
-
-
-def _write_readable_part(
-    folder: Path, state: State, model: ModelConfig, weights: dict[str, Any], tokenizer: Tokenizer
-) -> None:
-    save_weights(weights, folder / WEIGHTS_FILE)
-    _write_json(folder / CONFIG_FILE, model.to_dict())
-    (folder / TOKENIZER_FOLDER).mkdir()
-    _write_json(folder / TOKENIZER_FOLDER / "description.json", tokenizer.save(folder / TOKENIZER_FOLDER))
-    _write_json(folder / STATE_FILE, dataclasses.asdict(state))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _publish(partial: Path, final: Path) -> None:
-    """Sync every file and folder, then give the checkpoint its name."""
-    for path in [*partial.rglob("*"), partial]:
-        sync(path)
-    os.replace(partial, final)
-    sync(final.parent)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _drop_old(output: Path, newest: Path, keep: int) -> None:
-    for path in find_checkpoints(output)[:-keep] if keep else []:
-        if path != newest:
-            remove_checkpoint(path)
-
-
-def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint; from the first moment on it no longer counts as whole."""
-    (path / STATE_FILE).unlink()
-    shutil.rmtree(path)
+        (partial / ENGINE_TAG).mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{partial}: cannot be made ({error.strerror}); earlier checkpoints are untouched.") from error

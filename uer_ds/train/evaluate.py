@@ -7,8 +7,8 @@ import torch
 
 from uer_ds.data.batch import Terms
 from uer_ds.data.loader import Objective
-from uer_ds.engine.distributed import Group
 from uer_ds.engine.engine import Engine
+from uer_ds.engine.group import Group
 from uer_ds.train.meter import add_terms, means
 
 

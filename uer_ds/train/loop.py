@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from uer_ds.data.batch import Batch, Terms
-from uer_ds.engine.distributed import Group
 from uer_ds.engine.engine import Engine
+from uer_ds.engine.group import Group
 from uer_ds.train.meter import Meter, add_terms
 from uer_ds.train.stopping import StopWish
 
@@ -32,11 +32,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What hangs on the loop from outside; each is called on every rank with the progress so far."""
+    """What hangs on the loop from outside; each is called on every rank with the progress so far.
 
+    `skipped` gets the losses of this rank's micro-batches, of an update that moved nothing.
+    """
+
+    skipped: Callable[[Progress, list[Tensor]], None]
     report: Callable[[Progress, float], None]
     evaluate: Callable[[Progress], None]
     save: Callable[[Progress], None]
+    after_update: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -89,16 +94,19 @@ def draw_seed(seed: int, update: int, micro_batch: int, rank: int) -> int:
 
 def run_update(
     engine: Engine, micro_batches: list[Batch], agreement: Agreement, group: Group, seed: int, update: int
-) -> Terms:
-    """Forward, backward and step of every micro-batch of one update; returns this rank's terms."""
+) -> tuple[Terms, list[Tensor]]:
+    """Forward, backward and step of every micro-batch of one update; returns this rank's terms and its losses."""
     total: Terms | None = None
+    losses = []
     for number, batch in enumerate(micro_batches):
         torch.manual_seed(draw_seed(seed, update, number, group.place.rank))
         terms = engine.forward(batch.to(engine.device, non_blocking=True))
-        engine.backward_and_step(share_of_loss(terms, agreement, group.place.world_size))
+        loss = share_of_loss(terms, agreement, group.place.world_size)
+        losses.append(loss.detach())
+        engine.backward_and_step(loss)
         total = add_terms(total, terms)
     assert total is not None
-    return total
+    return total, losses
 
 
 def train(
@@ -125,8 +133,10 @@ def train(
             return False
         rate = learning_rate(progress.updates)
         engine.set_learning_rate(rate)
-        terms = run_update(engine, micro_batches, agreement, group, seed, progress.updates)
-        meter.add(terms, agreement.tokens)
+        terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates)
+        if engine.skipped:
+            hooks.skipped(progress, losses)
+        meter.add(terms, agreement.tokens, engine.skipped)
         progress.updates += 1
         progress.samples += group.place.world_size * sum(len(batch.ids) for batch in micro_batches)
         progress.tokens += agreement.tokens
@@ -139,6 +149,7 @@ def _events(progress: Progress, rhythm: Rhythm, rate: float, hooks: Hooks, meter
     if last or progress.updates % rhythm.report == 0:
         hooks.report(progress, rate)
     began = time.perf_counter()
+    hooks.after_update()
     if last or (rhythm.evaluate and progress.updates % rhythm.evaluate == 0):
         hooks.evaluate(progress)
     if last or progress.updates % rhythm.save == 0:

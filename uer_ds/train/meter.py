@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from uer_ds.data.batch import Terms
-from uer_ds.engine.distributed import Group
+from uer_ds.engine.group import Group
+
+SKIPPED = "skipped"
+"""The last pair of a row: whether the update was skipped, and 1. All ranks know it, so it is not summed."""
 
 
 def means(totals: dict[str, tuple[float, float]]) -> dict[str, float]:
@@ -52,23 +55,28 @@ class Meter:
     names: list[str] = field(default_factory=list)
     rows: list[list[float]] = field(default_factory=list)
     _pending: list[Tensor] = field(default_factory=list)
+    _skipped: list[float] = field(default_factory=list)
     _tokens: int = 0
     _updates: int = 0
     _clock: float = field(default_factory=time.perf_counter)
 
-    def add(self, terms: Terms, tokens: int) -> None:
-        """One update of this rank; `tokens` counts the real tokens of all ranks."""
-        self.names = list(terms)
+    def add(self, terms: Terms, tokens: int, skipped: bool = False) -> None:
+        """One update of this rank; `tokens` counts the real tokens of all ranks. A skipped one is only counted."""
+        self.names = [*terms, SKIPPED]
         scalars = [scalar.to(torch.float64) for pair in terms.values() for scalar in pair]
+        if skipped:
+            scalars = [torch.zeros_like(scalar) for scalar in scalars]
         self._pending.append(torch.stack(scalars))
+        self._skipped.append(float(skipped))
         self._tokens += tokens
         self._updates += 1
 
     def flush(self, group: Group) -> None:
         """Bring this window's device scalars to the host and sum them over ranks."""
         if self._pending:
-            self.rows += group.sum(torch.stack(self._pending)).tolist()
-            self._pending = []
+            sums = group.sum(torch.stack(self._pending)).tolist()
+            self.rows += [[*row, skipped, 1.0] for row, skipped in zip(sums, self._skipped, strict=True)]
+            self._pending, self._skipped = [], []
 
     def averages(self, group: Group) -> dict[str, float]:
         """Means over the window; tokens per second and seconds per update since training began or went on here.
@@ -78,12 +86,14 @@ class Meter:
         self.flush(group)
         columns = [sum(column) for column in zip(*self.rows, strict=True)]
         totals = {name: (columns[2 * i], columns[2 * i + 1]) for i, name in enumerate(self.names)}
+        skipped, _ = totals.pop(SKIPPED)
         now = time.perf_counter()
         seconds = now - self._clock
         rate = self._tokens / seconds if seconds > 0 else 0.0
         per_update = seconds / max(1, self._updates)
         self.rows, self._tokens, self._updates, self._clock = [], 0, 0, now
-        return {**means(totals), "tokens_per_second": rate, "seconds_per_update": per_update}
+        rates = {"tokens_per_second": rate, "seconds_per_update": per_update}
+        return {**means(totals), "skipped_updates": int(skipped), **rates}
 
     def start(self) -> None:
         """Training begins now: what was before (loading, a first evaluation) is no part of the rate."""

@@ -1,7 +1,7 @@
 """Optimizers with UER-py's arithmetic: AdamW without bias correction, decay after the step; Adafactor.
 
 Both are elementwise or per matrix and know nothing of ranks. AdamW may be partitioned by any ZeRO stage; Adafactor
-keeps row and column statistics of whole matrices, so it belongs to ZeRO stage 0.
+keeps row and column statistics of whole matrices, so it belongs to ZeRO stage 0. Others: `matrix_optimizers`.
 """
 
 from __future__ import annotations
@@ -14,29 +14,67 @@ import torch
 from torch import Tensor, nn
 
 from uer_ds.config.run import OptimConfig
+from uer_ds.train.matrix_optimizers import Lamb, Lion, Muon
 
 PIECE = 2**18
 """Elements that the CPU updates at a time: parameter, gradient and both moments then stay in its cache."""
 
 
-def build_optimizer(model: nn.Module, decays: Mapping[str, bool], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer that `config` names, over two groups: parameters that decay and parameters that do not."""
-    groups = parameter_groups(model, decays, config.weight_decay)
+def build_optimizer(
+    model: nn.Module, decays: Mapping[str, bool], config: OptimConfig, factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer that `config` names, over the groups of `parameter_groups`."""
+    groups = parameter_groups(model, decays, config.weight_decay, factors)
     if config.optimizer == "adafactor":
         return Adafactor(groups, lr=config.learning_rate, scale_parameter=False, relative_step=False)
     betas = (config.beta1, config.beta2)
+    if config.optimizer == "lion":
+        return Lion(groups, lr=config.learning_rate, betas=betas)
+    if config.optimizer == "lamb":
+        return Lamb(groups, lr=config.learning_rate, betas=betas)
+    if config.optimizer == "muon":
+        return Muon(matrices_apart(model, groups), lr=config.learning_rate, betas=betas)
     return AdamW(groups, lr=config.learning_rate, betas=betas, correct_bias=config.correct_bias)
 
 
-def parameter_groups(model: nn.Module, decays: Mapping[str, bool], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimizer, none of them empty; `decays`: parameter name -> whether `weight_decay` applies."""
-    named = dict(model.named_parameters())
-    groups = []
-    for decay, value in ((True, weight_decay), (False, 0.0)):
-        parameters = [parameter for name, parameter in named.items() if decays[name] == decay]
-        if parameters:
-            groups.append({"params": parameters, "weight_decay": value})
-    return groups
+def parameter_groups(
+    model: nn.Module, decays: Mapping[str, bool], weight_decay: float, factors: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Groups for an optimizer, none of them empty, of the parameters that are trained.
+
+    `decays`: parameter name -> whether `weight_decay` applies; `factors`: parameter name -> factor of the learning
+    rate, kept in the group as `rate_factor`. Without factors there are two groups: with and without decay.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = factors[name] if factors else 1.0
+            groups.setdefault((not decays[name], factor), []).append(parameter)
+    return [
+        {"params": groups[key], "weight_decay": 0.0 if key[0] else weight_decay, "rate_factor": key[1]}
+        for key in sorted(groups)
+    ]
+
+
+def whole_matrices(optimizer: str) -> str | None:
+    """`optimizer` when it must see whole matrices, which ZeRO stages 1 to 3 would cut; else None."""
+    return optimizer if optimizer in ("adafactor", "lamb", "muon") else None
+
+
+def matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Muon's groups: matrices inside encoder and decoder apart from tables, heads and vectors."""
+    inside = {
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 2 and name.startswith(("encoder.", "decoder."))
+    }
+    result = []
+    for group in groups:
+        for use in (True, False):
+            parameters = [p for p in group["params"] if (p in inside) == use]
+            if parameters:
+                result.append({**group, "params": parameters, "use_muon": use})
+    return result
 
 
 class AdamW(torch.optim.Optimizer):

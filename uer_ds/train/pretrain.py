@@ -5,53 +5,61 @@ This file is the only one that knows all the rooms; each of them takes plain val
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import dataclasses
+import platform
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
-from uer_ds.config.options import non_default_values
+from uer_ds.config.batches import settle_batches
+from uer_ds.config.data import SamplingConfig
 from uer_ds.config.run import RunConfig
 from uer_ds.data.blend import Blend
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.loader import Loader, Objective
+from uer_ds.data.loader import Loader, Objective, require_samples
 from uer_ds.data.lock import FolderLock
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
-from uer_ds.engine.distributed import Group
-from uer_ds.engine.ds_config import engine_config, zero_stage
+from uer_ds.engine.ds_config import engine_config
 from uer_ds.engine.engine import Engine
+from uer_ds.engine.group import Group
+from uer_ds.engine.machine import versions
+from uer_ds.engine.partitioned import gathered, partitioned
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
-from uer_ds.models.init import decays, initialise
+from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
-from uer_ds.objectives import build_objective
+from uer_ds.objectives import RowOptions, build_objective
 from uer_ds.tokenizers import Tokenizer
-from uer_ds.train import reports
-from uer_ds.train.checkpoint import State, find_checkpoints, read_state, remove_checkpoint, save_checkpoint
+from uer_ds.train import reports, resuming
+from uer_ds.train.checkpoint import (
+    TARGET_TOKENIZER_FOLDER,
+    TOKENIZER_FOLDER,
+    State,
+    find_checkpoints,
+    newest_sound,
+    remove_checkpoint,
+)
 from uer_ds.train.evaluate import evaluate
+from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
-from uer_ds.train.optim import build_optimizer
+from uer_ds.train.optim import build_optimizer, whole_matrices
+from uer_ds.train.saving import Saver, SavingRules
 from uer_ds.train.schedules import multiplier
 from uer_ds.train.stopping import REQUEUE, StopWish
-
-MAY_CHANGE = ("dataset_path", "eval_dataset_path", "loader_workers")
-"""Data options that may differ when a run is resumed.
-
-Paths (the datasets' fingerprints count) and what only costs time.
-"""
+from uer_ds.train.watchdog import Source, Watchdog
 
 
-def pretrain(run: RunConfig, place: Place) -> int:
+def pretrain(run: RunConfig, place: Place, wish: StopWish) -> int:
     """Run `run` as the process `place`; returns the exit status (0 done, `REQUEUE` stopped early after a save)."""
-    wish = StopWish(run.train.max_minutes)
-    with wish.listening(), distributed.joined(place) as group, _output_folder(run, group) as output:
+    joined = distributed.joined(place, run.train.network_timeout_seconds)
+    with joined as group, _output_folder(run, group) as output:
         return Trainer(run, group, output, wish).train()
 
 
@@ -77,18 +85,24 @@ class Trainer:
         self.datasets = [open_dataset(path) for path in run.data.dataset_path]
         self.tokenizer: Tokenizer = self.datasets[0].load_tokenizer()
         self.objective = make_objective(run, self.datasets)
+        self.sampler = Sampler(len(self.objective), run.train.seed)
         self.held_out = self._held_out_objective()
-        self.resume_from = self._newest_checkpoint()
-        state = read_state(self.resume_from) if self.resume_from else None
+        self.identity = resuming.identity(run, self.datasets)
+        self.resume_from, state = self._newest_checkpoint()
+        self.run, self.changes = settle_batches(run, group.place.world_size, state.layout if state else None)
+        self.layout = resuming.layout(self.run, group.place.world_size)
         if state is not None:
-            self._check_same_run(state)
+            assert self.resume_from is not None
+            resuming.check_same_run(self.resume_from, state, self.identity)
+            resuming.check_division(self.resume_from, state.layout, self.layout)
         self.engine = self._build_engine()
         self.progress, self.meter = Progress(), Meter()
         if state is not None:
             self._resume(state)
         self.saved_updates = self.progress.updates
-        self.console: reports.Console | None = None
-        self.files: reports.Files | None = None
+        self.watchdog = self._watchdog()
+        self.journal = Journal()
+        self.saver = self._build_saver()
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -96,21 +110,30 @@ class Trainer:
         path = self.run.data.eval_dataset_path
         return make_objective(self.run, [open_dataset(path)]) if path else None
 
-    def _newest_checkpoint(self) -> Path | None:
-        return self.group.on_first(self._choose_checkpoint)
+    def _newest_checkpoint(self) -> tuple[Path | None, State | None]:
+        if self.run.train.no_resume:
+            self.group.on_first(self._clear_for_new_run)
+            return None, None
+        return newest_sound(self.output, self.group, lambda line: print(f"warning: {line}", flush=True)) or (None, None)
 
-    def _choose_checkpoint(self) -> Path | None:
+    def _clear_for_new_run(self) -> None:
         found = find_checkpoints(self.output)
-        if not found or not self.run.train.no_resume:
-            return found[-1] if found else None
-        if not self.run.train.force:
+        if found and not self.run.train.force:
             raise UserError(
                 f"--no_resume, but {self.output} holds {len(found)} checkpoints, the newest {found[-1].name}; "
                 "choose another --output_model_path, or give --force to remove them."
             )
         for path in found:
             remove_checkpoint(path)
-        return None
+
+    def _build_saver(self) -> Saver:
+        train = self.run.train
+        every = train.keep_every_checkpoint * self.run.updates(train.save_checkpoint_steps)
+        rules = SavingRules(train.keep_checkpoints, every, train.save_weights, train.async_checkpoint)
+        tokenizers = {TOKENIZER_FOLDER: self.tokenizer}
+        if self.datasets[0].manifest.target_tokenizer:
+            tokenizers[TARGET_TOKENIZER_FOLDER] = self.datasets[0].load_tokenizer(target=True)
+        return Saver(self.output, self.engine, self.group, self.run.model, tokenizers, rules, self._say)
 
     def _build_engine(self) -> Engine:
         run = self.run
@@ -119,70 +142,37 @@ class Trainer:
             run.engine,
             where,
             batch_size=run.train.batch_size,
-            accumulation_steps=run.train.accumulation_steps,
+            accumulation_steps=run.accumulation,
             world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
-            whole_matrices="adafactor" if run.optim.optimizer == "adafactor" else None,
+            whole_matrices=whole_matrices(run.optim.optimizer),
         )
-        model = self._build_model()
+        model = self._build_model(config, where)
         return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
 
-    def _build_model(self) -> Model:
-        torch.manual_seed(self.run.train.seed)  # the same weights on every rank
-        model = build_model(self.run.model)
-        initialise(model, deep_init=self.run.train.deep_init)
+    def _build_model(self, config: dict[str, Any], where: str) -> Model:
+        torch.manual_seed(self.run.train.seed)  # the same weights on any number of ranks, under any stage
+        with partitioned(config, where):
+            model = build_model(self.run.model)
+        if self.run.train.deep_init:
+            shrink_branches(model, gathered)
         if self.run.train.deepspeed_checkpoint_activations:
             model.recompute_activations(self.run.train.deepspeed_checkpoint_layers_num)
         if self.run.paths.pretrained_model_path and self.resume_from is None:
-            report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False)
+            report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False, gather=gathered)
             if self.group.place.is_first and (report.missing or report.unexpected):
                 print(f"{self.run.paths.pretrained_model_path}: {report}", flush=True)
         return model
 
-    def _check_same_run(self, state: State) -> None:
-        """Refuse to go on with a checkpoint of another model, dataset, order or layout."""
-        advice = "use the same again, or another --output_model_path with --pretrained_model_path"
-        if state.layout != self.layout():
-            raise UserError(
-                f"{self.resume_from}: was written with {_words(state.layout)}, this run has {_words(self.layout())}; "
-                f"{advice}."
-            )
-        ours = self.identity()
-        for key in {**state.identity, **ours}:
-            before, now = state.identity.get(key, "default"), ours.get(key, "default")
-            if before != now:
-                raise UserError(f"{self.resume_from}: was trained with {key} {before}, this run has {now}; {advice}.")
-
     def _resume(self, state: State) -> None:
         assert self.resume_from is not None
-        self.engine.load(self.resume_from)
+        self.engine.load(self.resume_from, resuming.same_division(state.layout, self.layout))
+        before, now = resuming.division(state.layout), resuming.division(self.layout)
+        if before != now:
+            self.changes.insert(0, f"resume     written by {before}, continued by {now}")
         self.progress = Progress(state.updates, state.samples, state.tokens)
         if self.group.place.is_first:  # rows are already summed over ranks
             self.meter.names, self.meter.rows = state.meter_names, state.meter_rows
-
-    def layout(self) -> dict[str, int]:
-        """What an exact continuation needs to be equal."""
-        train = self.run.train
-        return {
-            "processes": self.group.place.world_size,
-            "zero stage": zero_stage(self.run.engine),
-            "batch_size": train.batch_size,
-            "accumulation_steps": train.accumulation_steps,
-        }
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change in the course of a run: model, samples and their order, kind of optimizer."""
-        run = self.run
-        model = {f"model.{key}": value for key, value in run.model.to_dict().items() if key != "dropout"}
-        data = {f"data.{key}": value for key, value in non_default_values(run.data).items() if key not in MAY_CHANGE}
-        return {
-            **model,
-            **data,
-            "datasets": [dataset.manifest.fingerprint for dataset in self.datasets],
-            "tokenizer": self.tokenizer.fingerprint,
-            "--seed": run.train.seed,
-            "--optimizer": run.optim.optimizer,
-        }
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -193,11 +183,20 @@ class Trainer:
             if place.is_first:
                 print(f"{self.resume_from}: all {run.total_updates} updates are done; nothing is left to train.")
             return 0
-        self._open_reports()
-        loader = self._loader()
-        try:
-            if self.progress.updates == 0:
-                self._evaluate(self.progress)
+        paths, done = run.paths, self.progress.updates
+        board = Path(paths.tensorboard_dir or self.output / "tensorboard")
+        with journal(self.group, self.output, board, run.total_updates, done, run.to_dict(), paths.log_path) as opened:
+            self.journal = opened
+            opened.say(self._introduction(board))
+            try:
+                return 0 if self._train() else REQUEUE
+            finally:
+                self.saver.close()
+
+    def _train(self) -> bool:
+        if self.progress.updates == 0:
+            self._evaluate(self.progress)
+        with self._loader() as loader:
             done = train(
                 self.engine,
                 loader,
@@ -205,30 +204,44 @@ class Trainer:
                 self.progress,
                 self._rhythm(),
                 self._learning_rate,
-                Hooks(self._report, self._evaluate, self._save),
+                Hooks(self._skipped, self._report, self._evaluate, self._save, self.saver.poll),
                 self.meter,
                 self.wish,
-                run.train.seed,
+                self.run.train.seed,
             )
-            self._say_end(done)
-            return 0 if done else REQUEUE
-        finally:
-            loader.close()
-            self._close_reports()
+        self.saver.finish()
+        if not done:
+            reason = self.wish.reason or "another process's wish"
+            after = f"after update {self.progress.updates}"
+            self.journal.say(f"stopped by {reason} {after}; the same command goes on from there")
+        return done
 
     def _loader(self) -> Loader:
         run, place = self.run, self.group.place
         return Loader(
             self.objective,
-            Sampler(len(self.objective), run.train.seed),
+            self.sampler,
             rank=place.rank,
             world_size=place.world_size,
             batch_size=run.train.batch_size,
-            accumulation=run.train.accumulation_steps,
+            accumulation=run.accumulation,
             consumed=self.progress.samples,
             workers=run.data.loader_workers,
             pin_memory=self.engine.device.type == "cuda",
+            stalled=self._stalled,
+            stall_seconds=run.train.stall_seconds,
         )
+
+    def _watchdog(self) -> Watchdog:
+        train, data = self.run.train, self.run.data
+        names = [field.name for field in dataclasses.fields(SamplingConfig)]
+        sampling = {"data_processor": data.data_processor, "seed": train.seed}
+        sampling |= {name: getattr(data, name) for name in names}
+        source = Source(self.objective, self.sampler, train.batch_size, self.run.accumulation, sampling)
+        return Watchdog(self.group, source, self.output, train.max_skipped_updates, self._say, self._last_checkpoint)
+
+    def _last_checkpoint(self) -> Path | None:
+        return next(reversed(find_checkpoints(self.output)), None)
 
     def _rhythm(self) -> Rhythm:
         run, train_config = self.run, self.run.train
@@ -253,27 +266,30 @@ class Trainer:
 
     # -- events --------------------------------------------------------------------------------------------------------
 
+    def _skipped(self, progress: Progress, losses: list[torch.Tensor]) -> None:
+        self.watchdog.skipped(progress.updates, progress.samples, losses, self.engine.loss_scale())
+
+    def _stalled(self, seconds: float) -> None:
+        place, data = self.group.place, self.run.data
+        print(
+            f"rank {place.rank} ({platform.node()}): no batch for {seconds:.0f} seconds; "
+            f"the disk of {', '.join(data.dataset_path)} may be slow or gone, or --loader_workers too few",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _say(self, line: str) -> None:
+        self.journal.say(line)
+
     def _report(self, progress: Progress, rate: float) -> None:
         values = self.meter.averages(self.group)
-        seconds_per_update = values.pop("seconds_per_update")
-        report = {
-            "update": progress.updates,
-            "total_updates": self.run.total_updates,
-            "tokens": progress.tokens,
-            "samples": progress.samples,
-            **values,
-            "learning_rate": rate,
-            "grad_norm": self.engine.grad_norm(),
-            "memory_gb": memory_gb(),
-            "seconds_left": seconds_per_update * (self.run.total_updates - progress.updates),
-        }
+        report = reports.training_report(progress, self.run.total_updates, values, rate, self.engine)
+        self.journal.report(report)
+        self._tell_monitors("train", report, progress)
+
+    def _tell_monitors(self, section: str, values: Mapping[str, float], progress: Progress) -> None:
         if self.group.place.is_first:
-            assert self.console and self.files
-            self.console.say(reports.report_line(report))
-            self.console.advance(progress.updates)
-            self.files.write(report, reports.METRICS_FILE, "train")
-            numbers = [(f"train/{name}", value) for name, value in report.items()]
-            self.engine.report(numbers, progress.samples)
+            self.engine.report([(f"{section}/{name}", value) for name, value in values.items()], progress.samples)
 
     def _evaluate(self, progress: Progress) -> None:
         if self.held_out is None:
@@ -281,78 +297,47 @@ class Trainer:
         train_config = self.run.train
         values = evaluate(self.engine, self.held_out, self.group, train_config.batch_size, train_config.eval_samples)
         report = {"update": progress.updates, "tokens": progress.tokens, **values}
-        if self.group.place.is_first:
-            assert self.console and self.files
-            self.console.say(reports.evaluation_line(report))
-            self.files.write(report, reports.EVALUATION_FILE, "eval")
+        self.journal.say(reports.evaluation_line(report))
+        self.journal.evaluation(report, "eval")
+        self._tell_monitors("eval", values, progress)
 
     def _save(self, progress: Progress) -> None:
         if progress.updates == self.saved_updates:  # 0, or a stop right after a checkpoint
             return
         self.meter.flush(self.group)
-        path = save_checkpoint(
-            self.output,
-            self._state(progress),
-            self.engine,
-            self.run.model,
-            self.tokenizer,
-            self.group,
-            keep=self.run.train.keep_checkpoints,
-        )
+        self.saver.save(self._state(progress))
         self.saved_updates = progress.updates
-        if self.group.place.is_first:
-            assert self.console
-            self.console.say(f"saved {path}")
 
     def _state(self, progress: Progress) -> State:
         return State(
             updates=progress.updates,
             samples=progress.samples,
             tokens=progress.tokens,
-            layout=self.layout(),
+            layout=self.layout,
             seed=self.run.train.seed,
-            identity=self.identity(),
+            identity=self.identity,
             tokenizer={"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint},
-            datasets=[{"path": str(path)} for path in self.run.data.dataset_path],
+            datasets=[{"path": str(d.folder), "fingerprint": d.manifest.fingerprint} for d in self.datasets],
             run=self.run.to_dict(),
-            versions=distributed.versions(),
-            meter_names=self.meter.names,
-            meter_rows=self.meter.rows,
+            versions=versions(),
+            meter_names=list(self.meter.names),
+            meter_rows=list(self.meter.rows),  # a copy: it may be written while the next updates add theirs
         )
 
     # -- saying --------------------------------------------------------------------------------------------------------
 
-    def _open_reports(self) -> None:
-        self.group.on_first(self._open_reports_here)
-
-    def _open_reports_here(self) -> None:
-        try:
-            self._open_files()
-        except OSError as error:
-            raise UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another path.") from error
-
-    def _open_files(self) -> None:
-        run, done = self.run, self.progress.updates
-        configuration = run.to_dict()
-        board = Path(run.paths.tensorboard_dir or self.output / "tensorboard")
-        (self.output / "run.json").write_text(json.dumps(configuration, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        self.console = reports.Console(run.total_updates, done, run.paths.log_path)
-        self.files = reports.Files(self.output, board, done, configuration)
-        for line in self._introduction(board):
-            self.console.say(line)
-
     def _introduction(self, board: Path) -> list[str]:
         run, place, model = self.run, self.group.place, self.run.model
-        sequences = run.train.batch_size * run.train.accumulation_steps * place.world_size
+        sequences = run.train.batch_size * run.accumulation * place.world_size
         packed = "padded" if run.data.no_packing else "packed"
         rows = f"{len(self.objective):,} {packed} rows of {run.data.seq_length} tokens"
-        version = distributed.versions()["deepspeed"]
+        version = versions()["deepspeed"]
         lines = [
             f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
             f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
-            f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.name}",
+            f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.spec.name}",
             f"update     {sequences} sequences = {place.world_size} processes x {run.train.batch_size} x "
-            f"{run.train.accumulation_steps}; {run.total_updates} updates",
+            f"{run.accumulation}; {run.total_updates} updates",
             f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
             f"{torch.get_num_threads()} threads, launcher {place.launcher}",
             f"output     {self.output}",
@@ -361,50 +346,18 @@ class Trainer:
         if self.resume_from:
             done = f"{self.progress.updates} updates, {self.progress.tokens:,} tokens"
             lines.append(f"resume     {self.resume_from} ({done})")
-        return lines
-
-    def _say_end(self, done: bool) -> None:
-        if self.console and not done:
-            reason = self.wish.reason or "another process's wish"
-            after = f"after update {self.progress.updates}"
-            self.console.say(f"stopped by {reason} {after}; the same command goes on from there")
-
-    def _close_reports(self) -> None:
-        if self.console and self.files:
-            self.console.close()
-            self.files.close()
+        return [*lines, *self.changes]
 
 
 def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
     """The objective of `run` over `datasets`, from plain values."""
     data = run.data
-    assert data.data_processor is not None and data.seq_length is not None
-    tokenizer = datasets[0].load_tokenizer()
-    options = {
-        "vocab_size": tokenizer.vocab_size,
-        "special": tokenizer.special,
-        "target_special": datasets[0].load_tokenizer(target=True).special,
-        "seq_length": data.seq_length,
-        "tgt_seq_length": data.tgt_seq_length,
-        "seed": run.train.seed,
-        "packed": not data.no_packing,
-        "whole_word": data.whole_word_masking,
-        "span": data.span_masking,
-        "span_geo_prob": data.span_geo_prob,
-        "span_max_length": data.span_max_length,
-        "short_seq_prob": data.short_seq_prob,
-        "sentence_selection_strategy": data.sentence_selection_strategy,
-    }
-    parts = [build_objective(data.data_processor, dataset, options) for dataset in datasets]
-    return parts[0] if len(parts) == 1 else Blend(parts, data.dataset_weights, run.train.seed)
-
-
-def memory_gb() -> float:
-    """Peak memory of this process on its GPU, or its resident memory on the CPU, in 10^9 bytes."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return psutil.Process().memory_info().rss / 1e9
-
-
-def _words(layout: dict[str, int]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in layout.items())
+    assert data.data_processor is not None
+    parts = [
+        build_objective(data.data_processor, dataset, RowOptions.of(dataset, data, run.train.seed))
+        for dataset in datasets
+    ]
+    if len(parts) > 1:
+        return Blend(parts, data.dataset_weights, run.train.seed)
+    require_samples(parts[0])
+    return parts[0]

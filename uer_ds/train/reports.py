@@ -6,16 +6,45 @@ A report is a flat dictionary of numbers at full precision. Only rank 0 writes.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+import torch
+
+from uer_ds.engine.engine import Engine
+from uer_ds.train.loop import Progress
+
 METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluations.jsonl"
+NON_FINITE_FILE = "non_finite.jsonl"
 
 Report = Mapping[str, Any]
+
+
+def training_report(
+    progress: Progress, total_updates: int, averages: Mapping[str, float], rate: float, engine: Engine
+) -> dict[str, Any]:
+    """What a report says: how far, the window's averages (`Meter.averages`), rate, gradient, memory, time left."""
+    values = dict(averages)
+    seconds_per_update = values.pop("seconds_per_update")
+    scale = engine.loss_scale()
+    return {
+        "update": progress.updates,
+        "total_updates": total_updates,
+        "tokens": progress.tokens,
+        "samples": progress.samples,
+        **values,
+        "learning_rate": rate,
+        "grad_norm": engine.grad_norm(),
+        **({"loss_scale": scale[0]} if scale else {}),
+        "memory_gb": memory_gb(),
+        "seconds_left": seconds_per_update * (total_updates - progress.updates),
+    }
 
 
 def report_line(report: Report) -> str:
@@ -29,6 +58,7 @@ def report_line(report: Report) -> str:
     accuracies = [name for name in report if name.startswith("accuracy_")] or ["accuracy"]
     parts += [f"{name.replace('accuracy', 'acc')} {report[name]:.3f}" for name in accuracies if name in report]
     parts += [
+        *([f"{report['skipped_updates']} skipped"] if report["skipped_updates"] else []),
         f"lr {report['learning_rate']:.2e}",
         f"grad {report['grad_norm']:.2f}",
         f"{report['memory_gb']:.2f} GB",
@@ -47,6 +77,12 @@ def clock(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}"
+
+
+def json_line(report: Report) -> str:
+    """`report` as one line of JSON, where a number that is not finite is null."""
+    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in report.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 class Console:
@@ -102,13 +138,16 @@ def _update_of(line: str) -> float:
 
 
 class Files:
-    """`metrics.jsonl`, `evaluations.jsonl` and TensorBoard events of one run, cut back to `done_updates` on resume."""
+    """`metrics.jsonl`, `evaluations.jsonl` and TensorBoard events of one run.
+
+    On resume they, and the watchdog's file, are cut back to `done_updates`.
+    """
 
     def __init__(self, output: Path, tensorboard_dir: Path, done_updates: int, configuration: dict[str, Any]):
         from torch.utils.tensorboard import SummaryWriter
 
         self._output = output
-        for name in (METRICS_FILE, EVALUATION_FILE):
+        for name in (METRICS_FILE, EVALUATION_FILE, NON_FINITE_FILE):
             keep_until(output / name, done_updates)
         self._board = SummaryWriter(str(tensorboard_dir), purge_step=done_updates + 1 if done_updates else 0)
         text = json.dumps(configuration, indent=2, ensure_ascii=False)
@@ -118,12 +157,19 @@ class Files:
     def write(self, report: Report, file_name: str, prefix: str) -> None:
         """Append `report` to the .jsonl file and to TensorBoard as `prefix`/name."""
         with (self._output / file_name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
+            file.write(json_line(report))
         for name, value in report.items():
-            if name not in ("update", "total_updates") and isinstance(value, (int, float)):
+            if name not in ("update", "total_updates") and isinstance(value, (int, float)) and math.isfinite(value):
                 self._board.add_scalar(f"{prefix}/{name}", value, report["update"])
         self._board.flush()
 
     def close(self) -> None:
         """Close the event file."""
         self._board.close()
+
+
+def memory_gb() -> float:
+    """Peak memory of this process on its GPU, or its resident memory on the CPU, in 10^9 bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9

@@ -24,14 +24,17 @@ class StopWish:
         self.reason: str | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Signals become a wish inside the `with` block (main thread only)."""
+    def listening(self, last: bool = False) -> Iterator[None]:
+        """Signals become a wish inside the `with` block (main thread only).
+
+        `last`: the process ends afterwards, and a signal that comes too late must not change its status.
+        """
         before = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if last else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason is not None:

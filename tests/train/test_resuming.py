@@ -1,0 +1,78 @@
+"""What may differ between a checkpoint and the run that continues it, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uer_ds.errors import UserError
+from uer_ds.train.checkpoint import State
+from uer_ds.train.resuming import check_division, check_same_run, division, same_division
+
+CHECKPOINT = Path("run/checkpoint-5")
+IDENTITY = {"model.hidden_size": 32, "datasets": ["a" * 16], "tokenizer": "t", "target tokenizer": "u", "--seed": 7}
+
+
+def state(identity: dict[str, Any]) -> State:
+    return State(5, 160, 5000, {}, 7, identity, {}, [], {}, {})
+
+
+def layout(processes: int, stage: int, **more: Any) -> dict[str, Any]:
+    return {"processes": processes, "zero stage": stage, "offload": "", "precision": "fp32", "shard size": -1, **more}
+
+
+def test_the_same_run_goes_on() -> None:
+    check_same_run(CHECKPOINT, state(IDENTITY), IDENTITY)
+    old = {key: value for key, value in IDENTITY.items() if key != "target tokenizer"}
+    check_same_run(CHECKPOINT, state(old), IDENTITY)  # written before target vocabularies were recorded
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.hidden_size": 64}, "model.hidden_size 32, this run has 64"),
+        ({"tokenizer": "v"}, "tokenizer t, this run has v"),
+        ({"target tokenizer": "v"}, "target tokenizer u, this run has v"),
+        ({"datasets": ["b" * 16]}, r"other data than there is now \(fingerprint aaaaaaaa, now bbbbbbbb\)"),
+        ({"data.seq_length": 64}, "data.seq_length default, this run has 64"),
+    ],
+)
+def test_another_run_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=f"^run/checkpoint-5: was trained .*{words}"):
+        check_same_run(CHECKPOINT, state(IDENTITY), {**IDENTITY, **change})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (layout(2, 2), layout(2, 2), True),
+        (layout(2, 2), layout(1, 2), False),
+        (layout(2, 0), layout(1, 0), True),  # one file serves all
+        (layout(2, 2), layout(2, 3), False),
+        (layout(2, 2), layout(2, 2, offload="optimizer to cpu"), False),
+        (layout(2, 2), layout(2, 2, precision="bf16"), False),
+        ({"processes": 2, "zero stage": 2}, layout(2, 2), True),  # older checkpoints tell less
+    ],
+)
+def test_when_each_rank_reads_its_own_files(before: dict[str, Any], now: dict[str, Any], same: bool) -> None:
+    assert same_division(before, now) is same
+    check_division(CHECKPOINT, before, now)
+
+
+@pytest.mark.parametrize("special", [{"offload": "optimizer to nvme"}, {"shard size": 2}])
+def test_what_cannot_be_divided_anew_is_refused(special: dict[str, Any]) -> None:
+    check_division(CHECKPOINT, layout(4, 3, **special), layout(4, 3, **special))
+    for before, now in (
+        (layout(4, 3, **special), layout(2, 3, **special)),
+        (layout(4, 3), layout(4, 3, **special)),
+    ):
+        with pytest.raises(UserError, match=r"can only be continued as it was written \(4 processes at stage 3"):
+            check_division(CHECKPOINT, before, now)
+
+
+def test_divisions_in_words() -> None:
+    assert division(layout(1, 0)) == "1 process at stage 0"
+    words = division(layout(8, 3, precision="bf16", offload="optimizer to cpu"))
+    assert words == "8 processes at stage 3 in bf16, optimizer to cpu"

@@ -1,0 +1,56 @@
+"""Models that are built straight into ZeRO-3's partitions, so that no rank ever holds a whole one.
+
+Each part of a model is cut over the ranks as soon as it is built. Cost on every rank: its share of the weights, and the
+largest single weight whole for a moment. The weights are those of a model built at once (`models.layers.draw`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import deepspeed
+from torch import nn
+
+from uer_ds.engine.ds_config import zero_stage
+from uer_ds.errors import UserError
+
+
+@contextmanager
+def partitioned(config: dict[str, Any], where: str) -> Iterator[None]:
+    """Modules built inside the `with` block are cut over all ranks when the complete DeepSpeed JSON `config` says
+    stage 3.
+
+    Collective: all ranks build the same modules. `where` names the JSON in the UserError for what DeepSpeed refuses.
+    """
+    if zero_stage(config) < 3:
+        yield
+        return
+    with refusals(where):
+        context = deepspeed.zero.Init(config_dict_or_path=config)
+    with context:
+        yield
+
+
+def gathered(parameters: list[nn.Parameter]) -> AbstractContextManager[Any]:
+    """Make `parameters` whole inside a `with` block; what rank 0 writes there is kept, on every rank.
+
+    Collective where they are partitioned; otherwise it does nothing.
+    """
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)
+
+
+def whole_size(parameter: nn.Parameter) -> int:
+    """Elements of the whole `parameter`, also where this rank holds a part of it."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+@contextmanager
+def refusals(where: str) -> Iterator[None]:
+    """DeepSpeed's refusals of the configuration from the file `where`, as UserErrors."""
+    try:
+        yield
+    except (deepspeed.runtime.config.DeepSpeedConfigError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{where}: DeepSpeed refuses this configuration: {reason[:400]}.") from error

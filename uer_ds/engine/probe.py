@@ -1,0 +1,61 @@
+"""Measuring the two planes on which ranks talk, and what this installation can compile."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
+from deepspeed.ops.op_builder import AsyncIOBuilder
+
+from uer_ds.engine.group import Group
+from uer_ds.engine.machine import device
+
+ROUNDS = 5
+
+
+def accelerators() -> tuple[str, int]:
+    """Kind of this machine's accelerator and how many there are; ("cpu", 0) without one."""
+    accelerator = get_accelerator()
+    name = accelerator.device_name()
+    return ("cpu", 0) if name == "cpu" else (name, accelerator.device_count())
+
+
+def can_do_aio() -> bool:
+    """Whether DeepSpeed finds libaio, which offloading to NVMe needs."""
+    return bool(AsyncIOBuilder().is_compatible(verbose=False))
+
+
+def backend() -> str:
+    """The library that carries gradients: gloo, nccl, ..."""
+    return dist.get_backend()
+
+
+def all_reduce(group: Group, megabytes: int) -> tuple[bool, float]:
+    """Sum `megabytes` of float32 over all ranks as gradients are summed; collective.
+
+    Returns whether the sum is right here, and bytes a second over each link (2 (n - 1) / n of the data pass it).
+    """
+    place = group.place
+    data = torch.full((megabytes * 2**18,), float(place.rank + 1), device=device())
+    expected = place.world_size * (place.world_size + 1) / 2
+    dist.all_reduce(data)
+    right = bool((data == expected).all())
+    group.barrier()
+    began = time.perf_counter()
+    for _ in range(ROUNDS):
+        dist.all_reduce(data)
+    get_accelerator().synchronize()
+    seconds = (time.perf_counter() - began) / ROUNDS
+    share = 2 * (place.world_size - 1) / place.world_size
+    return right, share * data.numel() * data.element_size() / seconds
+
+
+def latency(group: Group) -> float:
+    """Seconds that agreeing on a few numbers takes; collective."""
+    group.sum([0.0])
+    began = time.perf_counter()
+    for _ in range(4 * ROUNDS):
+        group.sum([0.0])
+    return (time.perf_counter() - began) / (4 * ROUNDS)

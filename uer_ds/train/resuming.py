@@ -1,0 +1,104 @@
+"""Whether a checkpoint belongs to this run, and in what its division over processes differs from ours.
+
+*Identity* must be equal: model, samples and their order, kind of optimizer. *Layout* may change from start to start:
+number of processes, ZeRO stage, offload, precision, micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from uer_ds.config.options import non_default_values
+from uer_ds.config.run import RunConfig
+from uer_ds.data.dataset import Dataset
+from uer_ds.engine.ds_config import engine_layout
+from uer_ds.errors import UserError
+from uer_ds.train.checkpoint import State
+
+MAY_CHANGE = ("dataset_path", "eval_dataset_path", "loader_workers")
+"""Data options that may differ when a run is resumed.
+
+Paths (the datasets' fingerprints count) and what only costs time.
+"""
+
+ADVICE = "use the same again, or another --output_model_path with --pretrained_model_path"
+
+
+def identity(run: RunConfig, datasets: list[Dataset]) -> dict[str, Any]:
+    """What must not change in the course of a run."""
+    first = datasets[0].manifest
+    model = {f"model.{key}": value for key, value in run.model.to_dict().items() if key != "dropout"}
+    data = {f"data.{key}": value for key, value in non_default_values(run.data).items() if key not in MAY_CHANGE}
+    target = {"target tokenizer": first.target_tokenizer.fingerprint} if first.target_tokenizer else {}
+    return {
+        **model,
+        **data,
+        "datasets": [dataset.manifest.fingerprint for dataset in datasets],
+        "tokenizer": first.tokenizer.fingerprint,
+        **target,
+        "--seed": run.train.seed,
+        "--optimizer": run.optim.optimizer,
+    }
+
+
+def check_same_run(checkpoint: Path, state: State, ours: Mapping[str, Any]) -> None:
+    """Refuse to go on with a checkpoint of another model, vocabulary or dataset, or of another order of samples."""
+    for key in {**state.identity, **ours}:
+        before, now = state.identity.get(key, "default"), ours.get(key, "default")
+        if key == "target tokenizer" and "default" in (before, now):
+            continue  # checkpoints did not record it at first; the datasets' fingerprints differ then, too
+        if key == "datasets" and before != now:
+            raise UserError(
+                f"{checkpoint}: was trained on other data than there is now (fingerprint {_short(before)}, now "
+                f"{_short(now)}); use the same dataset, or another --output_model_path with --pretrained_model_path."
+            )
+        if before != now:
+            raise UserError(f"{checkpoint}: was trained with {key} {before}, this run has {now}; {ADVICE}.")
+
+
+def _short(fingerprints: Any) -> str:
+    return " ".join(str(fingerprint)[:8] for fingerprint in fingerprints)
+
+
+def layout(run: RunConfig, processes: int) -> dict[str, Any]:
+    """How this run is divided."""
+    return {
+        "processes": processes,
+        **engine_layout(run.engine),
+        "batch_size": run.train.batch_size,
+        "accumulation_steps": run.accumulation,
+        "steps_per_update": run.steps_per_update,
+    }
+
+
+def same_division(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the engine's files can be read as they are, each rank its own."""
+    keys = ["zero stage", "offload", "precision", "shard size"]
+    if now["zero stage"] > 0:  # at stage 0 one file serves any number of processes
+        keys.append("processes")
+    return all(before.get(key, now[key]) == now[key] for key in keys)
+
+
+def check_division(checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse what cannot be divided anew: state on NVMe, and shards of sub-groups of ranks (MiCS)."""
+    if same_division(before, now):
+        return
+    for kept in (before, now):
+        where = "state on NVMe" if "nvme" in kept.get("offload", "") else ""
+        where = where or ("shards of MiCS" if kept.get("shard size", -1) > 0 else "")
+        if where:
+            raise UserError(
+                f"{checkpoint}: {where} can only be continued as it was written ({division(before)}), not by "
+                f"{division(now)}; use the same --ds_config and number of processes."
+            )
+
+
+def division(kept: Mapping[str, Any]) -> str:
+    """A layout in words, for the log."""
+    count = kept["processes"]
+    words = f"{count} process{'es' if count > 1 else ''} at stage {kept['zero stage']}"
+    if kept.get("precision", "fp32") != "fp32":
+        words += f" in {kept['precision']}"
+    return words + (f", {kept['offload']}" if kept.get("offload") else "")
