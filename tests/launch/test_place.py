@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from uer_ds.errors import UserError
-from uer_ds.launch.local import launch_command, parse_master
+from uer_ds.launch.address import shared_address
+from uer_ds.launch.local import joint_status, named_share, parse_master, task_share
 from uer_ds.launch.place import Place, find_place, first_node, tasks_on_node
 
 
@@ -94,25 +95,58 @@ def test_incomplete_variables_are_named() -> None:
 
 
 def test_page_command_starts_local_processes() -> None:
-    command = launch_command(8, range(8), "tcp://localhost:12345", ["pretrain", "--batch_size", "64"])
-    assert command[-5:] == ["--module", "uer_ds", "pretrain", "--batch_size", "64"]
-    assert "--node_rank=0" in command
-    assert "--master_addr=127.0.0.1" in command
+    share = named_share(8, [], "tcp://localhost:12345")
+    assert share.ranks == tuple(range(8))
+    place = find_place(share.variables(3))
+    assert place == Place("deepspeed", 3, 8, 3, 8, "127.0.0.1", 12345)
 
 
 def test_second_node_of_a_page_command() -> None:
-    command = launch_command(16, range(8, 16), "tcp://10.0.0.1:777", [])
-    assert "--node_rank=1" in command
-    assert "--master_port=777" in command
+    share = named_share(16, range(8, 16), "tcp://10.0.0.1:777")
+    assert find_place(share.variables(9)) == Place("deepspeed", 9, 16, 1, 8, "10.0.0.1", 777)
+
+
+def test_one_task_per_node_starts_its_block() -> None:
+    task = Place("srun", 1, 2, 0, 1, "10.0.0.1", 777)
+    assert find_place(task_share(8, task).variables(6)) == Place("deepspeed", 6, 8, 2, 4, "10.0.0.1", 777)
+    with pytest.raises(UserError, match="multiple"):
+        task_share(7, task)
+    with pytest.raises(UserError, match="MASTER_ADDR"):
+        task_share(8, Place("mpirun", 1, 2, 0, 1, "", 777))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "joint"),
+    [
+        ([0, 0], 0),
+        ([75, 75], 75),
+        ([0, 75], 75),
+        ([69, -9], 69),
+        ([-11, 69], 69),
+        ([1, 69], 1),
+        ([2, 69, 69], 2),
+        ([130, 69], 130),
+    ],
+)
+def test_the_status_of_a_node(statuses: list[int], joint: int) -> None:
+    assert joint_status(statuses) == joint
 
 
 @pytest.mark.parametrize("ranks", [[0, 2], [1, 2], [0, 1, 2], [4, 5]])
 def test_ranks_that_form_no_block_are_refused(ranks: list[int]) -> None:
     with pytest.raises(UserError, match="--gpu_ranks"):
-        launch_command(4, ranks, "tcp://localhost:1", [])
+        named_share(4, ranks, "tcp://localhost:1")
 
 
 @pytest.mark.parametrize("text", ["localhost", "tcp://localhost", "tcp://h:x", "tcp://h:0", "tcp://h:99999"])
 def test_master_ip_is_checked(text: str) -> None:
     with pytest.raises(UserError, match="--master_ip"):
         parse_master(text)
+
+
+def test_an_address_that_all_machines_reach() -> None:
+    first = ["172.17.0.1/16", "192.168.1.5/24", "10.0.0.1/255.255.255.0"]
+    second = ["10.0.0.2/24", "172.17.0.1/16"]  # docker's bridge has the same address on every machine
+    assert shared_address([first, first, second]) == "10.0.0.1"
+    assert shared_address([first, ["10.9.0.2/24"]]) is None
+    assert shared_address([[], []]) is None

@@ -10,30 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uer_ds.errors import UserError
+from uer_ds.objective_specs import OBJECTIVE_SPECS, ObjectiveSpec, objective_spec
 from uer_ds.registry import EMBEDDINGS, TARGETS
 
 EMBEDDING_NAMES = {"bert": ["word", "pos", "seg"], "gpt": ["word", "pos"]}
 ENCODER_MASKS = {"bert": "fully_visible", "gpt": "causal"}
-PROCESSORS = {"seq2seq": "mt"}
-"""Old `--target` names of whole objectives -> `--data_processor`; names not listed are the same."""
-
-SEQ2SEQ = {"decoder": ["transformer"], "target": ["lm"]}
-OBJECTIVE_PARTS: dict[str, dict[str, list[str]]] = {
-    "mlm": {"target": ["mlm"]},
-    "lm": {"target": ["lm"]},
-    "bilm": {"target": ["bilm"]},
-    "cls": {"target": ["cls"]},
-    "cls_mlm": {"target": ["mlm", "cls"]},
-    "bert": {"target": ["mlm", "sp"]},
-    "albert": {"target": ["mlm", "sp"]},
-    "mt": SEQ2SEQ,
-    "t5": SEQ2SEQ,
-    "gsg": SEQ2SEQ,
-    "bart": SEQ2SEQ,
-    "prefixlm": {"target": ["lm"], "mask": ["causal_with_prefix"]},
-}
-"""What an old `--target X` meant for the model."""
-
 CONFIG_PATHS = {
     "models/rnn_config.json": "rnn/lstm_config",
     "models/birnn_config.json": "rnn/bilstm_config",
@@ -110,7 +91,7 @@ def modernise_preprocess(arguments: Sequence[str]) -> list[str]:
             "keep --data_processor only."
         )
     given.options = [(name, values) for name, values in given.options if name != "target"]
-    given.put("data_processor", [PROCESSORS.get(name, name) for name in target])
+    given.put("data_processor", [_modern_name(name) for name in target])
     return given.to_list()
 
 
@@ -129,22 +110,40 @@ def _encoder(given: Arguments) -> None:
 
 
 def _objective(given: Arguments) -> None:
+    """`--target X` named a whole objective where X is no target of a model, or stands alone."""
     targets = given.get("target") or []
-    old = [name for name in targets if name not in TARGETS and PROCESSORS.get(name, name) in OBJECTIVE_PARTS]
+    named = [_modern_name(name) for name in targets]
+    old = [
+        (name, OBJECTIVE_SPECS[modern])
+        for name, modern in zip(targets, named, strict=True)
+        if name not in TARGETS and modern in OBJECTIVE_SPECS
+    ]
     if old and (len(targets) > 1 or given.get("data_processor") is not None):
+        name, spec = old[0]
         raise UserError(
-            f"--target {' '.join(targets)}: {old[0]!r} is the old name of a whole objective and cannot be combined; "
-            f"say --data_processor {PROCESSORS.get(old[0], old[0])} --target "
-            f"{' '.join(OBJECTIVE_PARTS[PROCESSORS.get(old[0], old[0])]['target'])}."
+            f"--target {' '.join(targets)}: {name!r} is the old name of a whole objective and cannot be combined; "
+            f"say --data_processor {spec.name} --target {' '.join(spec.targets)}."
         )
-    if len(targets) == 1 and given.get("data_processor") is None:
-        processor = PROCESSORS.get(targets[0], targets[0])
-        if processor in OBJECTIVE_PARTS:
-            given.put("data_processor", [processor])
-            parts = dict(OBJECTIVE_PARTS[processor])
-            given.put("target", parts.pop("target"))
-            for name, values in parts.items():
-                given.default(name, values)
+    if len(targets) == 1 and given.get("data_processor") is None and named[0] in OBJECTIVE_SPECS:
+        _whole_objective(given, OBJECTIVE_SPECS[named[0]])
+
+
+def _whole_objective(given: Arguments, spec: ObjectiveSpec) -> None:
+    """What an old `--target X` meant for the data and for the model."""
+    given.put("data_processor", [spec.name])
+    given.put("target", list(spec.targets))
+    if spec.decoder:
+        given.default("decoder", ["transformer"])
+    if spec.mask:
+        given.default("mask", [spec.mask])
+
+
+def _modern_name(name: str) -> str:
+    """Today's name of the objective that a release of UER-py called `name`; other words are left alone."""
+    try:
+        return objective_spec(name).name
+    except KeyError:
+        return name
 
 
 def say_modern_form(command: str, given: Sequence[str], modern: Sequence[str]) -> str | None:

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input_model_path", metavar="PATH", help="UER-py's name of INPUT")
     parser.add_argument("--output_model_path", metavar="PATH", help="UER-py's name of OUTPUT")
     parser.add_argument("--to", choices=FORMATS, default="huggingface", help="format of OUTPUT (default: huggingface)")
-    parser.add_argument("--config_path", metavar="PATH", help="model JSON of an input that has none beside it")
+    parser.add_argument(
+        "--config_path", metavar="PATH", help="model JSON, or the name of one, of an input that has none beside it"
+    )
     parser.add_argument("--family", metavar="NAME", help="family, where names and sizes do not tell (xlm-roberta)")
     parser.add_argument(
         "--head", metavar="NAME", help="head to convert, where there are several; none: the encoder alone"

@@ -15,7 +15,7 @@ from types import ModuleType
 from uer_ds import __version__
 from uer_ds.cli.compat import say_modern_form
 from uer_ds.cli.parser import Parser
-from uer_ds.errors import UserError, unknown_name
+from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError, unknown_name
 from uer_ds.launch.place import find_place
 
 COMMANDS = {
@@ -23,20 +23,22 @@ COMMANDS = {
     "preprocess": ("uer_ds.cli.preprocess", "turn text into an indexed dataset"),
     "dataset": ("uer_ds.cli.dataset", "look into, verify, merge and split datasets"),
     "pretrain": ("uer_ds.cli.pretrain", "pre-train a model, or go on with one"),
+    "finetune": ("uer_ds.cli.finetune", "fine-tune a model for a task"),
+    "predict": ("uer_ds.cli.predict", "answers of a fine-tuned model"),
+    "doctor": ("uer_ds.cli.doctor", "look at machines, network, disks and dataset before a long run"),
+    "submit": ("uer_ds.cli.submit", "pre-train on several nodes: a SLURM job, or the hosts of a hostfile"),
+    "check-node": ("uer_ds.cli.check_node", "say whether this machine can take part in a run"),
     "convert": ("uer_ds.cli.convert", "convert checkpoints to and from Hugging Face and UER"),
     "average": ("uer_ds.cli.average", "average checkpoints of one model"),
     "inspect": ("uer_ds.cli.inspect", "look into a checkpoint"),
     "models": ("uer_ds.cli.models", "list the models that have a configuration"),
+    "recipes": ("uer_ds.cli.recipes", "list the recipes: whole runs under one name"),
     "demo-data": ("uer_ds.cli.demo_data", "write real Chinese reviews for the quickstart"),
     "demo-report": ("uer_ds.cli.demo_report", "what the quickstart's model has learnt, as a table"),
 }
 
-USER_MISTAKE = 2
 OUTPUT_CLOSED = 141
 """What a shell reports for a command whose output nobody reads any more (128 + SIGPIPE)."""
-
-INTERRUPTED = 130
-"""What a shell reports for a command that was ended by Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

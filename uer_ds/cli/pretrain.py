@@ -1,7 +1,7 @@
 """Pre-train a model on a dataset made by `uer-ds preprocess`, or go on with one.
 
-Run it alone (one process), under deepspeed, torchrun, mpirun or srun, or with --world_size N, which starts the
-deepspeed launcher on this machine. The same command again resumes from the newest checkpoint.
+Run it alone (one process), under deepspeed, torchrun, mpirun or srun, or with --world_size N, which starts
+the processes of this machine. The same command again resumes from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from uer_ds.cli.compat import modernise_pretrain
 from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.config.data import SEQ_LENGTH, DataConfig, TokenizerConfig
 from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.config.options import read_values
+from uer_ds.config.recipes import Recipe, load_recipe
 from uer_ds.config.resources import find_json
-from uer_ds.config.run import DataConfig, OptimConfig, PathConfig, RunConfig, TokenizerConfig, TrainConfig
+from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.data.manifest import Manifest, read_manifest
 from uer_ds.errors import UserError, unknown_name
-from uer_ds.launch.local import become, launch_command
+from uer_ds.launch.local import share_here, start_processes, this_program
 from uer_ds.launch.place import find_place
+from uer_ds.models import zoo
 
 DEFAULT_MODEL = "bert/base_config"
 DEFAULT_ENGINE = "zero1"
 SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": TrainConfig, "paths": PathConfig}
+JSON_SECTIONS: dict[str, type] = {"model": ModelConfig, **SECTIONS}
+ALL_SECTIONS: dict[str, type] = {**JSON_SECTIONS, "tokenizer": TokenizerConfig}
 
 
 modernise = modernise_pretrain
@@ -41,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser, OptimConfig, "optimisation")
     add_config_options(parser, ModelConfig, "model (over the values of --config_path)")
     add_config_options(parser, TokenizerConfig, "tokenizer (compared with the dataset's)")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the same as --config_path, for names: as `uer-ds models` lists them, roberta_L-8_H-512 and the like",
+    )
     _add_launch_options(parser)
 
 
@@ -51,10 +60,11 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port"
     )
+    group.add_argument("--rank_logs", metavar="DIR", help="one log file per process in this folder: rank0.log, ...")
     old = parser.add_argument_group("accepted for UER-py's and TencentPretrain's command lines, without effect")
     group.add_argument("--enable_zero3", action="store_true", help="TencentPretrain's name for --ds_config zero3")
-    for name in ("--deepspeed", "--dynamic_masking"):
-        old.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    group.add_argument("--dynamic_masking", action="store_true", help="the same as --dup_factor 0")
+    old.add_argument("--deepspeed", action="store_true", help=argparse.SUPPRESS)
     for name in ("--backend", "--instances_buffer_size", "--log_level", "--log_file_level"):
         old.add_argument(name, help=argparse.SUPPRESS)
     old.add_argument("--deepspeed_config", dest="ds_config", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -64,39 +74,96 @@ def run(args: argparse.Namespace) -> int:
     """Make the configuration, then train here or start the processes that will."""
     config = make_run_config(args)
     place = find_place(os.environ)
-    if place.launcher == "none" and args.world_size > 1:
-        command = launch_command(args.world_size, args.gpu_ranks, args.master_ip, ["pretrain", *args.arguments])
-        become(command, str(Path(__file__).resolve().parents[2]))
-    from uer_ds.train.pretrain import pretrain  # torch and deepspeed: seconds
+    if share := share_here(place, args.world_size, args.gpu_ranks, args.master_ip):
+        return start_processes(share, this_program(["pretrain", *args.arguments]), args.rank_logs)
+    from uer_ds.train.stopping import StopWish
 
-    return pretrain(config, place)
+    wish = StopWish(config.train.max_minutes)
+    with wish.listening(last=True):  # from now on: a signal in the seconds of the imports is not lost
+        from uer_ds.train.pretrain import pretrain  # torch and deepspeed
+
+        return pretrain(config, place, wish)
 
 
 def make_run_config(args: argparse.Namespace) -> RunConfig:
-    """Options over JSON over defaults, completed by what the dataset knows, checked."""
-    paths = PathConfig(**given_values(args, PathConfig))
+    """Options over recipe over JSON over defaults, completed by what the dataset knows, checked."""
+    given = given_options(args)
+    paths = PathConfig(**given["paths"])
     if paths.output_model_path is None:
         raise UserError("--output_model_path is missing; name the folder for checkpoints and metrics.")
-    model_path = find_json("models", paths.config_path or DEFAULT_MODEL, "--config_path")
-    default_engine = "zero3" if args.enable_zero3 else DEFAULT_ENGINE
-    engine_path = find_json("ds_configs", paths.ds_config or default_engine, "--ds_config")
-    from_json = split_json(read_json_object(model_path), str(model_path))
-    values = {name: {**from_json[name], **given_values(args, cls)} for name, cls in SECTIONS.items()}
-    model_values = {**from_json["model"], **given_values(args, ModelConfig)}
-    data, model_values = complete(values["data"], model_values, given_values(args, TokenizerConfig))
+    option, model_name = _chosen_model(args, paths.config_path)
+    model_path = zoo.model_place(model_name, option)
+    engine_path = find_json("ds_configs", _chosen_engine(args, paths.ds_config), "--ds_config")
+    from_json = split_json(zoo.model_values(model_name, option), model_path)
+    values = {name: {**from_json[name], **given[name]} for name in SECTIONS}
+    if args.dynamic_masking:
+        values["data"]["dup_factor"] = 0
+    data, sizes = complete(values["data"], {**from_json["model"], **given["model"]}, given["tokenizer"])
     try:
-        model = ModelConfig(**model_values)
+        model = ModelConfig(**sizes)
     except UserError as error:
         raise UserError(f"{model_path} with the options given: {error}") from None
-    paths = dataclasses.replace(paths, config_path=str(model_path), ds_config=str(engine_path))
+    paths = dataclasses.replace(paths, config_path=model_path, ds_config=str(engine_path))
     optim, train = OptimConfig(**values["optim"]), TrainConfig(**values["train"])
     return RunConfig(model, data, optim, train, paths, read_json_object(engine_path))
 
 
-def split_json(values: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """Sort the keys of a UER model JSON into the sections that own them; unknown keys are errors."""
-    classes = {"model": ModelConfig, **SECTIONS}
-    owner = {f.name: section for section, cls in reversed(classes.items()) for f in dataclasses.fields(cls)}
+def _chosen_model(args: argparse.Namespace, given: str | None) -> tuple[str, str]:
+    """The option that chooses the model, and its value; `given` by --config_path or the recipe."""
+    flag = getattr(args, "config_path", None)
+    if flag and args.model and flag != args.model:
+        raise UserError(f"--config_path is {flag} and --model {args.model}; give one of them.")
+    return ("--model", args.model) if args.model else ("--config_path", given or DEFAULT_MODEL)
+
+
+def _chosen_engine(args: argparse.Namespace, given: str | None) -> str:
+    """The DeepSpeed JSON; `given` by --ds_config or the recipe, over which --enable_zero3 goes."""
+    zero3 = args.enable_zero3 and not hasattr(args, "ds_config")
+    return "zero3" if zero3 else given or DEFAULT_ENGINE
+
+
+def given_options(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What was given, by section: the flags of the command line over the options of the recipe."""
+    flags = {name: given_values(args, cls) for name, cls in ALL_SECTIONS.items()}
+    if "recipe" not in flags["paths"]:
+        return flags
+    options = recipe_sections(load_recipe(flags["paths"]["recipe"]))
+    given = {name: {**options[name], **flags[name]} for name in flags}
+    if "batch_size" not in flags["train"]:
+        given["train"] |= fitting(given["train"], processes(args))
+    return given
+
+
+def processes(args: argparse.Namespace) -> int:
+    """Of the whole run, this one among them."""
+    place = find_place(os.environ)
+    started_by_us = place.launcher in ("none", "srun", "mpirun")  # the latter: one task per node
+    return max(int(args.world_size), place.world_size) if started_by_us else place.world_size
+
+
+def fitting(train: Mapping[str, Any], processes: int) -> dict[str, int]:
+    """A recipe's micro-batch is the largest: with many processes a smaller one, that divides their part of an update.
+
+    Nothing where the processes do not divide the update: the run will say what fits.
+    """
+    share, rest = divmod(train.get("global_batch_size", 0), processes)
+    if not share or rest or "batch_size" not in train:
+        return {}
+    return {"batch_size": max(size for size in range(1, min(share, train["batch_size"]) + 1) if share % size == 0)}
+
+
+def recipe_sections(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The options of a recipe by section, checked; unknown keys are errors."""
+    if "recipe" in recipe.options:
+        raise UserError(f"{recipe.where}: a recipe names another one with extends, found recipe; rename the key.")
+    return split_json(recipe.options, recipe.where, ALL_SECTIONS)
+
+
+def split_json(
+    values: Mapping[str, Any], where: str, classes: Mapping[str, type] = JSON_SECTIONS
+) -> dict[str, dict[str, Any]]:
+    """Sort the keys of a JSON object into the sections that own them; unknown keys are errors."""
+    owner = {f.name: section for section, cls in reversed(list(classes.items())) for f in dataclasses.fields(cls)}
     result: dict[str, dict[str, Any]] = {section: {} for section in classes}
     for key, value in values.items():
         if key not in owner:
@@ -125,7 +192,7 @@ def complete(
     fields = {field.name for field in dataclasses.fields(DataConfig)}
     made_for = {name: value for name, value in first.sampling.items() if name in fields}
     processor = data.get("data_processor") or model.get("data_processor") or made_for.get("data_processor") or "bert"
-    usual = {"seq_length": 128, "tgt_seq_length": 128}
+    usual = {"seq_length": SEQ_LENGTH, "tgt_seq_length": SEQ_LENGTH}
     complete_data = DataConfig(**{**usual, **made_for, **data, "data_processor": processor})
     return complete_data, {**model, "data_processor": processor}
 

@@ -7,7 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
-MEGABYTE = 1e6
+WORTH_A_SPEED = 10**6
+"""Bytes; what takes no time has no speed."""
 
 
 class ProgressBar:
@@ -61,9 +62,18 @@ class ProgressBar:
     def speed(self) -> list[tuple[str, str]]:
         """What was read and how fast, as a row of `table`; no row when nothing was read."""
         seconds = max(time.perf_counter() - self._started, 1e-9)
-        megabytes = self._bytes / MEGABYTE
-        words = f"{megabytes:,.1f} MB of text in {seconds:,.1f} s ({megabytes / seconds:,.1f} MB/s)"
+        words = f"{data_size(self._bytes)} of text in {seconds:,.1f} s"
+        if self._bytes >= WORTH_A_SPEED:
+            words += f" ({data_size(round(self._bytes / seconds))}/s)"
         return [("read", words)] if self._bytes else []
+
+
+def data_size(count: int) -> str:
+    """A number of bytes in the unit that suits it (powers of ten)."""
+    for factor, unit in ((10**10, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= factor:
+            return f"{count / min(factor, 10**9):,.1f} {unit}"
+    return f"{count} bytes"
 
 
 def table(rows: list[tuple[str, Any]]) -> str:
