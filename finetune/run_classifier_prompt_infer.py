@@ -1,0 +1,15 @@
+"""Answers of a model that `run_classifier_prompt.py` has trained.
+
+python finetune/run_classifier_prompt_infer.py --load_model_path models/finetuned_model.bin --test_path test.tsv \
+    --prediction_path prediction.tsv
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from uer_ds.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["predict", "prompt", *sys.argv[1:]]))

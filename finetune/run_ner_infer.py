@@ -1,0 +1,15 @@
+"""Tag tokens with a model that `run_ner.py` has trained.
+
+python finetune/run_ner_infer.py --load_model_path models/finetuned_model.bin --test_path test.tsv \
+    --prediction_path prediction.tsv
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from uer_ds.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["predict", "ner", *sys.argv[1:]]))

@@ -1,0 +1,119 @@
+"""Prediction: a fine-tuned model reads a file of any size and writes answers in the order of its rows.
+
+The same readers and the same model code as training. Examples are read `CHUNK` at a time, so memory does not grow with
+the file; several processes share each chunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uer_ds.config.finetune import PredictRun
+from uer_ds.engine import distributed
+from uer_ds.engine.group import Group
+from uer_ds.engine.machine import device
+from uer_ds.errors import UserError
+from uer_ds.finetune.encode import Encoder
+from uer_ds.finetune.examples import Example
+from uer_ds.finetune.model import TaskModel, file_name
+from uer_ds.finetune.output import prediction_file
+from uer_ds.finetune.predict import predict
+from uer_ds.finetune.result import TASK_FILE, read_description
+from uer_ds.finetune.start import Start, find_start
+from uer_ds.finetune.task import Labels, Pair, Reading, Task, Wanted
+from uer_ds.launch.place import Place
+from uer_ds.models.model import build_model
+from uer_ds.models.weights import load_tensors
+from uer_ds.registry import TASKS
+from uer_ds.tokenizers import Tokenizer
+
+CHUNK = 16384
+"""Examples in memory at a time."""
+
+
+def run_prediction(run: PredictRun, tokenizer_given: bool, place: Place) -> int:
+    """Predict as the process `place`; returns the exit status."""
+    with distributed.joined(place) as group:
+        predictor = Predictor(run, tokenizer_given)
+        predictor.write(Path(run.paths.test_path), Path(run.paths.prediction_path), group)
+    return 0
+
+
+class Predictor:
+    """A fine-tuned model, ready to answer."""
+
+    def __init__(self, run: PredictRun, tokenizer_given: bool):
+        self.run, self.read = run, 0
+        self.task: Task = TASKS[run.task]
+        path = run.paths.load_model_path
+        start = find_start(self.task, path, run.paths.config_path, run.model, run.tokenizer, tokenizer_given)
+        self.options, self.labels, length = self._description(Path(path), start)
+        self.encoder = Encoder(start.tokenizer, length)
+        head = self.task.head(start.config, self.labels, self.options)
+        self.model = TaskModel(build_model(start.config), head).to(device()).eval()
+        source = {name: tensor.read for name, tensor in start.source.items()}
+        report = load_tensors(self.model, source, Path(path), file_name)
+        if report.missing:
+            raise UserError(
+                f"{path}: has no {', '.join(report.missing[:3])}, so it was not fine-tuned for {run.task}; "
+                f"run `uer-ds finetune {run.task}` first."
+            )
+
+    def _description(self, path: Path, start: Start) -> tuple[Any, Labels, int]:
+        """Options, labels and length of rows: what was given, else what the model's folder says."""
+        run = self.run
+        if not (path / TASK_FILE).is_file():
+            return run.options(), self._labels(start.labels, start.tokenizer), run.paths.seq_length or 128
+        said = read_description(path)
+        if said.task != run.task:
+            raise UserError(f"{path}: was fine-tuned for {said.task}, not {run.task}; `uer-ds predict {said.task}`.")
+        options = run.options(said.options)
+        return options, said.labels, run.paths.seq_length or said.seq_length
+
+    def _labels(self, found: tuple[str, ...], tokenizer: Tokenizer) -> Labels:
+        known = self.task.known_labels(self.run.options(), tokenizer)
+        if known is not None or found:
+            return known or Labels(found)
+        if self.run.labels_num is None:
+            raise UserError(
+                f"--labels_num is missing, and {self.run.paths.load_model_path} does not tell it; give the number of "
+                "classes that the model was fine-tuned with."
+            )
+        return Labels(tuple(map(str, range(self.run.labels_num))))
+
+    def write(self, data: Path, output: Path, group: Group) -> None:
+        """Answers for every row of `data` into `output`. Collective."""
+        wanted = Wanted(self.run.paths.output_logits, self.run.paths.output_prob, self.encoder.tokenizer)
+        began = time.perf_counter()
+        pairs = self.pairs(data, group)
+        if not group.place.is_first:
+            deque(pairs, maxlen=0)  # help with every chunk
+            return
+        with prediction_file(output, self.task.columns(wanted), self.task.document) as writer:
+            writer.write(self.task.records(pairs, self.labels, wanted))
+        seconds = time.perf_counter() - began
+        print(f"{output}: {self.read:,} rows, {self.read / seconds:,.0f} rows/s", flush=True)
+
+    def pairs(self, data: Path, group: Group) -> Iterator[Pair]:
+        """Every example with the head's outputs, in order, on rank 0; nothing on the others. Collective."""
+        examples = iter(self.task.read(data, Reading(self.encoder, self.options, gold=False, part="test")))
+        while chunk := list(islice(examples, CHUNK)):
+            self.read += len(chunk)
+            outputs = self.outputs(chunk, group)
+            yield from zip(chunk, outputs or [], strict=bool(outputs))
+
+    def outputs(self, examples: list[Example], group: Group) -> Any:
+        """The head's outputs for `examples`, on rank 0."""
+
+        def run(batch: Any) -> torch.Tensor:
+            return self.model(batch.to(device()), predict=True)
+
+        pad = self.encoder.special("pad")
+        return predict(run, examples, self.task.batch_of, pad, self.run.paths.batch_size, group)

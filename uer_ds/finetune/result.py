@@ -1,0 +1,87 @@
+"""The folder of a fine-tuned model: weights under UER-py's names, `config.json`, `task.json`, the tokenizer.
+
+`predict` and `convert` read it. It is written under another name, synced and renamed, so a folder that is there is
+whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.convert.tokenizer_files import save_tokenizer, saved_tokenizer, write_json
+from uer_ds.errors import UserError
+from uer_ds.finetune.task import Labels
+from uer_ds.models.weights import save_weights
+from uer_ds.tokenizers import Tokenizer
+
+WEIGHTS_FILE = "model.safetensors"
+TASK_FILE = "task.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `task.json` says: the task, its classes, its options, and the length of rows."""
+
+    task: str
+    labels: Labels
+    options: dict[str, Any]
+    seq_length: int
+    scores: dict[str, float]
+
+
+def write_result(
+    folder: Path, weights: Mapping[str, Tensor], config: ModelConfig, tokenizer: Tokenizer, said: Description
+) -> None:
+    """Write the model's files into `folder`, replacing those of an earlier epoch."""
+    partial = folder / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_weights(dict(weights), partial / WEIGHTS_FILE)
+    ids = {name: number for number, name in enumerate(said.labels.names)}
+    write_json(partial / "config.json", config.to_dict())
+    values: dict[str, Any] = {"task": said.task, "label2id": ids}
+    if said.labels.tokens:
+        values.update(label_tokens=said.labels.tokens, mask_token=said.labels.mask)
+    values.update(options=said.options, seq_length=said.seq_length)
+    write_json(partial / TASK_FILE, {**values, "scores": said.scores})
+    save_tokenizer(partial, tokenizer)
+    for old in ("tokenizer", TASK_FILE):
+        _remove(folder / old)
+    for name in (WEIGHTS_FILE, "config.json", "tokenizer", TASK_FILE):  # the description last: it marks a whole model
+        os.replace(partial / name, folder / name)
+    partial.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_description(folder: Path) -> Description:
+    """The `task.json` of a result folder. Raises UserError when there is none."""
+    path = folder / TASK_FILE
+    if not path.is_file():
+        raise UserError(f"{folder}: holds no {TASK_FILE}; expected a folder that fine-tuning has written.")
+    values = read_json_object(path)
+    ids: dict[str, int] = values["label2id"]
+    names = tuple(sorted(ids, key=lambda name: ids[name]))
+    labels = Labels(names, tuple(values.get("label_tokens", ())), values.get("mask_token"))
+    return Description(values["task"], labels, values["options"], values["seq_length"], values.get("scores", {}))
+
+
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """The tokenizer saved in a result folder."""
+    tokenizer = saved_tokenizer(folder)
+    if tokenizer is None:
+        raise UserError(f"{folder}: holds no tokenizer; give --vocab_path or --spm_model_path.")
+    return tokenizer

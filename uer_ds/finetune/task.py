@@ -1,0 +1,129 @@
+"""`Task`: a value that says everything about one kind of fine-tuning; a file under `tasks/` makes it.
+
+Training, prediction and the command line read these values; none of them knows a task by name. To add a task: a file
+with its `Task`, its options in `uer_ds.config.finetune`, its line in `uer_ds.registry.TASKS`, a door in `finetune/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.data.batch import Batch
+from uer_ds.errors import UserError
+from uer_ds.finetune.encode import Encoder
+from uer_ds.finetune.examples import Example, Values, flat
+from uer_ds.finetune.heads import Head
+from uer_ds.tokenizers import Tokenizer
+
+Output = NDArray[np.float32]
+"""What the head says about one example, for instance logits [K]."""
+
+
+Pair = tuple[Example, Output]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a task in the order of their numbers.
+
+    `tokens` and `mask` are the ids of the answer words and of [MASK], where a class is said by a word.
+    """
+
+    names: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()
+    mask: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def number(self, name: str) -> int:
+        """The number of a class. Raises UserError for one that the training data does not have."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            known = ", ".join(self.names[:10]) + (", ..." if len(self.names) > 10 else "")
+            raise UserError(f"label {name!r} does not occur in the training data, which has {known}.") from None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a task's reader gets: the encoder, the task's own options, and whether right answers are wanted.
+
+    `part` tells which file is read: train, dev or test.
+    """
+
+    encoder: Encoder
+    options: Any
+    gold: bool = True
+    part: str = "train"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a prediction file holds besides the answers; `tokenizer` makes texts of answers that are ids."""
+
+    logits: bool = False
+    prob: bool = False
+    tokenizer: Tokenizer | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An evaluation: numbers by name, and the lines that people read."""
+
+    values: Mapping[str, float]
+    lines: tuple[str, ...] = ()
+
+
+def _unknown(options: Any, tokenizer: Tokenizer) -> Labels | None:
+    return None
+
+
+def _no_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+    return Labels()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of fine-tuning.
+
+    Attributes:
+        name: what users write; `summary`: one line for `--help`.
+        read: a data file as examples, streamed.
+        labels: the classes, from the training examples, the task's options and whether labels are names.
+        known_labels: the classes where options and tokenizer alone tell them, else None.
+        values: gold answer of an example -> labels by name, as the head wants them.
+        head: (model configuration, labels, options) -> the head (see `heads.Head`).
+        score: (examples, outputs, labels, options) -> scores; outputs are in the order of the examples.
+        metric: the score that chooses the best epoch; higher is better.
+        columns: names of the columns of a prediction file, given what is wanted besides the answer.
+        records: (pairs of example and output, labels, wanted) -> the columns of each answer: texts, numbers, or lists
+            of them. It streams: a file's pairs come one by one.
+        document: records -> the one JSON value that UER-py writes for this task, for .json files; None: there is none.
+        batch_of: examples -> batch.
+        target: the model's own heads that the task uses ("mlm", "lm"); others are left out.
+        tokenizer: the only tokenizer that the task's data fits, or None.
+    """
+
+    name: str
+    summary: str
+    read: Callable[[Path, Reading], Iterable[Example]]
+    values: Callable[[Example, Labels, Any], Values]
+    head: Callable[[ModelConfig, Labels, Any], Head]
+    score: Callable[[Sequence[Example], Sequence[Output], Labels, Any], Scores]
+    metric: str
+    columns: Callable[[Wanted], tuple[str, ...]]
+    records: Callable[[Iterable[Pair], Labels, Wanted], Iterable[tuple[Any, ...]]]
+    labels: Callable[[Sequence[Example], Any, bool], Labels] = _no_labels
+    known_labels: Callable[[Any, Tokenizer], Labels | None] = _unknown
+    document: Callable[[Iterable[tuple[Any, ...]]], Any] | None = None
+    batch_of: Callable[[Sequence[Example], int], Batch] = flat
+    target: tuple[str, ...] = ()
+    tokenizer: str | None = None

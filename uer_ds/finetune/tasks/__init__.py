@@ -1,0 +1,1 @@
+"""One file for each task: its data, its head, its scores, its prediction file."""

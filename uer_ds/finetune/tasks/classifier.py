@@ -1,0 +1,115 @@
+"""Classification of texts and pairs of texts.
+
+Columns: label, text_a, optional text_b, and with --soft_targets logits (K numbers separated by blanks). Model: the
+pooled vector, a dense layer with tanh, K scores. Chosen by accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.errors import UserError
+from uer_ds.finetune.examples import Example, Values
+from uer_ds.finetune.heads import Head, PooledHead, classification, distillation
+from uer_ds.finetune.metrics import classification_scores
+from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.tasks.texts import read_texts
+
+
+def read(path: Path, reading: Reading) -> Iterator[Example]:
+    """Texts and pairs with their labels, and given logits where they are learned from."""
+    return read_texts(path, reading, gold_columns=["logits"] * reading.options.soft_targets)
+
+
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+    """The classes of the training data: numbers 0 .. K-1, or with `by_name` any names in sorted order."""
+    return labels_from(sorted({example.gold.label for example in examples}), by_name)
+
+
+def labels_from(found: Sequence[str], by_name: bool) -> Labels:
+    """The classes among the label texts `found`. Raises UserError when numbers are expected and are not 0 .. K-1."""
+    if by_name:
+        return Labels(tuple(found))
+    expected = [str(number) for number in range(len(found))]
+    if sorted(found) != sorted(expected):
+        shown = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "")
+        raise UserError(
+            f"the training data has the labels {shown}; expected the numbers 0 to {len(found) - 1}: "
+            "give --map_labels to number them in sorted order."
+        )
+    return Labels(tuple(expected))
+
+
+def values(example: Example, labels: Labels, options: Any) -> Values:
+    """`cls`, and `soft` with --soft_targets."""
+    gold = example.gold
+    result: dict[str, Any] = {"cls": class_number(example, labels)}
+    if options.soft_targets:
+        numbers = np.array(gold.more["logits"].split(), dtype=np.float32)
+        if len(numbers) != len(labels):
+            raise UserError(
+                f"{gold.where}: logits has {len(numbers)} numbers; expected {len(labels)}, one for each label."
+            )
+        result["soft"] = numbers
+    return result
+
+
+def class_number(example: Example, labels: Labels) -> int:
+    """The number of the right class. Raises UserError, naming the line, for a label that the training data lacks."""
+    try:
+        return labels.number(example.gold.label)
+    except UserError as error:
+        raise UserError(f"{example.gold.where}: {error}") from None
+
+
+def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+    """K scores from the pooled vector."""
+    weights = options.class_weights
+    if weights and len(weights) != len(labels):
+        raise UserError(f"--class_weights has {len(weights)} numbers; expected {len(labels)}, one for each label.")
+    losses = distillation(options.soft_alpha, weights) if options.soft_targets else classification(weights=weights)
+    assert config.hidden_size is not None
+    return PooledHead(config.hidden_size, len(labels), config.pooling, losses)
+
+
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+    """Confusion matrix, scores of each label, accuracy."""
+    predicted = [int(output.argmax()) for output in outputs]
+    return classification_scores(predicted, [labels.number(e.gold.label) for e in examples], labels.names)
+
+
+def columns(wanted: Wanted) -> tuple[str, ...]:
+    """label, and where asked for logits and prob."""
+    return ("label",) + ("logits",) * wanted.logits + ("prob",) * wanted.prob
+
+
+def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """The label's name, and where asked for all scores and probabilities."""
+    for _, output in pairs:
+        more = [output.tolist()] * wanted.logits + [softmax(output).tolist()] * wanted.prob
+        yield (labels.names[int(output.argmax())], *more)
+
+
+def softmax(scores: Output) -> Output:
+    """Probabilities [K]."""
+    raised = np.exp(scores - scores.max())
+    return raised / raised.sum()
+
+
+TASK = Task(
+    name="classifier",
+    summary="classify texts and pairs of texts",
+    read=read,
+    labels=find_labels,
+    values=values,
+    head=head,
+    score=score,
+    metric="accuracy",
+    columns=columns,
+    records=records,
+)

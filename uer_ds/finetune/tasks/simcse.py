@@ -1,0 +1,69 @@
+"""Vectors of sentences by contrast (SimCSE): pairs belong together, or the same text read twice under dropout.
+
+Columns: text_a, optional text_b and label (how alike the two are, needed for evaluation). Chosen by Spearman's
+correlation of cosines with labels. Training goes back to dropout after every evaluation, which UER-py forgets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from uer_ds.config.model import ModelConfig
+from uer_ds.errors import UserError
+from uer_ds.finetune.examples import Example, Values, two_streams
+from uer_ds.finetune.heads import ContrastiveHead, Head
+from uer_ds.finetune.metrics import correlations
+from uer_ds.finetune.rows import columns_of
+from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.tasks.regression import number_of
+from uer_ds.finetune.tasks.siamese import two_rows
+from uer_ds.finetune.tasks.texts import read_texts
+
+
+def read(path: Path, reading: Reading) -> Iterator[Example]:
+    """Two rows of ids; labels where the file has them."""
+    labelled = reading.gold and "label" in columns_of(path)
+    return read_texts(path, dataclasses.replace(reading, gold=labelled), two_rows)
+
+
+def values(example: Example, labels: Labels, options: Any) -> Values:
+    """`pair`: counts the pairs; which partner is right is told by its place in the batch."""
+    return {"pair": 0}
+
+
+def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+    """Cosines, no parameters."""
+    if options.temperature <= 0:
+        raise UserError(f"--temperature is {options.temperature}; expected a positive number.")
+    return ContrastiveHead(config.pooling, options.temperature)
+
+
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+    """Correlations of cosines with labels."""
+    if any(example.gold is None for example in examples):
+        raise UserError("--dev_path: has no column label; expected how alike text_a and text_b are.")
+    return correlations([float(output[0]) for output in outputs], [number_of(example) for example in examples])
+
+
+def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """The cosine of each pair."""
+    for _, output in pairs:
+        yield (float(output[0]),)
+
+
+TASK = Task(
+    name="simcse",
+    summary="vectors of sentences by contrast",
+    read=read,
+    values=values,
+    head=head,
+    score=score,
+    metric="spearman",
+    columns=lambda wanted: ("cosine",),
+    records=records,
+    known_labels=lambda options, tokenizer: Labels(),
+    batch_of=two_streams,
+)
