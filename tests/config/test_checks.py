@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from uer_ds.config.checks import LABELS
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.errors import UserError
-from uer_ds.registry import OBJECTIVES
 
 BERT = {"emb_size": 8, "hidden_size": 8, "feedforward_size": 16, "heads_num": 2, "layers_num": 1}
 ALBERT = {**BERT, "emb_size": 4, "factorized_embedding_parameterization": True}
@@ -56,6 +54,11 @@ CONTRADICTIONS = {
         "encoder 'lstm' has no projection",
     ),
     "sp without pairs": (BERT, {"target": ["mlm", "sp"], "data_processor": "mlm"}, "use data_processor bert, albert"),
+    "a prefix that nobody makes": (
+        {**BERT, "mask": "causal", "target": ["lm"]},
+        {"prefix_lm_loss": True, "data_processor": "lm"},
+        "data_processor 'lm' makes no prefix",
+    ),
     "no labels": (BERT, {"target": ["cls"]}, "needs labels_num"),
     "smoothing": (BERT, {"label_smoothing": 1.0}, "label_smoothing is 1.0"),
     "one stream": (DUAL, {"stream_1": None}, "stream_1 is missing"),
@@ -94,7 +97,3 @@ def test_streams_inherit_what_they_do_not_say() -> None:
     assert (config.stream_0.layernorm, config.stream_0.tie_weights, config.stream_0.target) == ("uer", False, ())
     assert (config.stream_0.dropout, config.stream_1.dropout) == (0.1, 0.5)
     assert model_config_from_dict(config.to_dict()) == config
-
-
-def test_every_objective_has_labels() -> None:
-    assert set(LABELS) == set(OBJECTIVES)

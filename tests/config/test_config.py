@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from uer_ds.config.data import DataConfig
 from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
-from uer_ds.config.run import DataConfig, OptimConfig, PathConfig, RunConfig, TrainConfig
+from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.errors import UserError
 
 TINY = {"emb_size": 8, "hidden_size": 8, "feedforward_size": 16, "heads_num": 2, "layers_num": 1, "vocab_size": 50}
@@ -62,6 +63,25 @@ def test_updates_count_accumulated_micro_batches() -> None:
 def test_a_bad_run_is_refused(train: dict[str, int], words: str) -> None:
     with pytest.raises(UserError, match=words):
         run_config(**train)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"seq_length": 65}, "--seq_length 65 is longer than the position table of the model"),
+        ({"seq_length": 64, "tgt_seq_length": 65, "data_processor": "mt"}, "--tgt_seq_length 65 is longer"),
+        ({"seq_length": 64, "tgt_seq_length": 65, "data_processor": "bart"}, None),
+    ],
+)
+def test_rows_longer_than_the_position_table_are_refused(data: dict[str, Any], words: str | None) -> None:
+    parts = {"embedding": ["word", "pos"], "tgt_embedding": ["word", "pos"], "max_seq_length": 64}
+    model = model_config_from_dict({**TINY, **parts, "decoder": "transformer", "target": ["lm"]})
+    arguments = (model, DataConfig(**data), OptimConfig(), TrainConfig(), PathConfig(), {})
+    if words is None:
+        RunConfig(*arguments)
+    else:
+        with pytest.raises(UserError, match=words):
+            RunConfig(*arguments)
 
 
 def test_json_mistakes_name_line_and_column(tmp_path: Path) -> None:

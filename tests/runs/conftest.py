@@ -32,39 +32,36 @@ TINY_MODEL = {
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def start(*command: str | Path, expect: int = 0, timeout: float = 180, **variables: str) -> Any:
+    """Run a command in the clone's root to its end. `expect` is its exit status."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == expect, f"{' '.join(words)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return done
+
+
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Start a command in the clone's root; returns when it has ended. `expect` is its exit status."""
-
-    def start(*command: str | Path, expect: int = 0, timeout: float = 180, **variables: str) -> Any:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
-        words = [str(word) for word in command]
-        done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
-        assert done.returncode == expect, f"{' '.join(words)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-        return done
-
+    """`start`."""
     return start
 
 
 @pytest.fixture(scope="session")
-def material(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """A folder with text, vocabulary, dataset, held-out dataset and `model.json`, made by the commands."""
-    folder = tmp_path_factory.mktemp("material")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_material`."""
+    return make_material(tmp_path_factory.mktemp("material"))
+
+
+def make_material(folder: Path) -> Path:
+    """Put text, vocabulary, dataset, held-out dataset and `model.json` into `folder`, made by the commands."""
     write_text(folder / "text.txt", 900, seed=1)
     write_text(folder / "held_out.txt", 60, seed=2)
     command = [sys.executable, "-m", "uer_ds"]
-    run(
-        *command,
-        "vocab",
-        "--corpus_path",
-        folder / "text.txt",
-        "--delimiter",
-        "bert",
-        "--output_path",
-        folder / "vocab.txt",
-    )
+    vocabulary = ("vocab", "--corpus_path", folder / "text.txt", "--delimiter", "bert")
+    start(*command, *vocabulary, "--output_path", folder / "vocab.txt")
     for name, dataset in (("text", "dataset"), ("held_out", "held_out")):
-        run(
+        start(
             *command,
             *("preprocess", "--corpus_path", folder / f"{name}.txt", "--vocab_path", folder / "vocab.txt"),
             *("--dataset_path", folder / dataset, "--data_processor", "mlm", "--seq_length", "32"),

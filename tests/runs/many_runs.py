@@ -1,23 +1,38 @@
 """Not a test: runs several trainings one after the other in one process group, since each launch costs seconds.
 
 deepspeed --num_accelerators 2 tests/runs/many_runs.py runs.json     [{"options": [...], "stop_after": 10 or null}, ...]
+
+Other keys of an entry: "checkpoint", a folder that is copied to the output first; "dump": "before" or "after" training,
+everything in the engine is gathered and saved as `engine.pt`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import torch
+from deepspeed.accelerator import get_accelerator
+
+from tests.runs.gathering import gathered
 from uer_ds.cli import pretrain as command
 from uer_ds.cli.parser import Parser
 from uer_ds.engine import distributed
+from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
 from uer_ds.train.pretrain import Trainer
 from uer_ds.train.stopping import StopWish
+
+assert "numba" not in sys.modules, "training must do without numba, and nothing here may import it"
+sys.modules["numba"] = None  # type: ignore[assignment]
 
 
 class StopAfter(StopWish):
@@ -34,8 +49,33 @@ class StopAfter(StopWish):
         return self.left < 0
 
 
+def poison(trainer: Trainer, updates: Sequence[int] = (), rank: int = 0, value: float = float("nan")) -> None:
+    """Make the loss of the first micro-batch of some updates (counted from 1) `value` on one rank."""
+    forward, steps = trainer.engine.forward, trainer.run.train.accumulation_steps
+    calls = itertools.count(steps * trainer.progress.updates)
+
+    def poisoned(batch: Any) -> Any:
+        terms = forward(batch)
+        if not torch.is_grad_enabled():  # an evaluation
+            return terms
+        update, micro_batch = divmod(next(calls), steps)
+        if update + 1 not in updates or micro_batch or trainer.group.place.rank != rank:
+            return terms
+        return {name: (total * value, count) for name, (total, count) in terms.items()}
+
+    trainer.engine.forward = poisoned  # type: ignore[method-assign]
+
+
+def allow_float16() -> None:
+    """Let DeepSpeed compute in float16 on the CPU: torch can, slowly."""
+    kind = type(get_accelerator())
+    kind.is_fp16_supported = lambda self: True
+    kind.supported_dtypes = lambda self: [torch.float, torch.half, torch.bfloat16]
+
+
 def main(plan: Path) -> None:
     """Run the plan's trainings; their results are in their output folders."""
+    allow_float16()
     with distributed.joined(find_place(os.environ)) as group:
         for entry in json.loads(plan.read_text()):
             parser = Parser()
@@ -43,7 +83,32 @@ def main(plan: Path) -> None:
             config = command.make_run_config(parser.parse_args(entry["options"]))
             output = Path(config.paths.output_model_path)
             output.mkdir(parents=True, exist_ok=True)
-            Trainer(config, group, output, StopAfter(entry.get("stop_after"))).train()
+            if "checkpoint" in entry:
+                group.on_first(lambda entry=entry, output=output: copy_checkpoint(Path(entry["checkpoint"]), output))
+            trainer = Trainer(config, group, output, StopAfter(entry.get("stop_after")))
+            if not entry.get("save", True):
+                trainer._save = lambda progress: None  # type: ignore[method-assign]
+            poison(trainer, **entry.get("poison", {}))
+            if entry.get("dump") == "before":
+                dump(trainer)
+            try:
+                trainer.train()
+            except UserError as error:
+                (output / f"error-{group.place.rank}.txt").write_text(str(error))
+            if entry.get("dump") == "after":
+                dump(trainer)
+
+
+def copy_checkpoint(checkpoint: Path, output: Path) -> None:
+    """Put a checkpoint into the folder of another run."""
+    shutil.copytree(checkpoint, output / checkpoint.name, copy_function=os.link)
+
+
+def dump(trainer: Trainer) -> None:
+    """Save what the engine holds."""
+    states = gathered(trainer.engine)
+    if trainer.group.place.is_first:
+        torch.save(states, trainer.output / "engine.pt")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Nothing of `uer_ds.train.loop` or `uer_ds.engine` is used, so the two can only a
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 
 import torch
 
@@ -13,7 +14,7 @@ from uer_ds.cli import pretrain as command
 from uer_ds.config.run import RunConfig
 from uer_ds.data.dataset import open_dataset
 from uer_ds.data.sampler import Sampler
-from uer_ds.models.init import decays, initialise
+from uer_ds.models.init import decays
 from uer_ds.models.model import build_model
 from uer_ds.train.optim import AdamW
 from uer_ds.train.pretrain import make_objective
@@ -27,13 +28,12 @@ def read_config(options: list[str]) -> RunConfig:
     return command.make_run_config(parser.parse_args(options))
 
 
-def reference_losses(run: RunConfig, sequences: int) -> list[float]:
-    """Loss of every update when each takes `sequences` sequences, in float32."""
+def reference_losses(run: RunConfig, sequences: int, skipped: Collection[int] = ()) -> list[float]:
+    """Loss of every update when each takes `sequences` sequences, in float32; `skipped` ones (from 1) move nothing."""
     objective = make_objective(run, [open_dataset(path) for path in run.data.dataset_path])
     sampler = Sampler(len(objective), run.train.seed)
     torch.manual_seed(run.train.seed)
     model = build_model(run.model)
-    initialise(model)
     with_decay = decays(model)
     groups = [
         {"params": [p for n, p in model.named_parameters() if with_decay[n] == flag], "weight_decay": 0.01 * flag}
@@ -51,6 +51,7 @@ def reference_losses(run: RunConfig, sequences: int) -> list[float]:
         factor = multiplier(run.optim.scheduler, update, run.total_updates, warmup=run.optim.warmup)
         for group in optimizer.param_groups:
             group["lr"] = run.optim.learning_rate * factor
-        optimizer.step()
+        if update + 1 not in skipped:
+            optimizer.step()
         losses.append(loss.item())
     return losses

@@ -51,6 +51,8 @@ def output(tmp_path: Path) -> Iterator[Path]:
         ({"batch_size": "many"}, "--batch_size"),
         ({"ds_config": "zero9"}, "--ds_config: no such file: zero9"),
         ({"config_path": "tiny"}, "--config_path: no such file: tiny"),
+        ({"model": "gpt2"}, "model.json and --model gpt2; give one of them"),
+        ({"config_path": None, "model": "roberta_L-2_H-100"}, "--model roberta_L-2_H-100: 2 layers of width 100"),
         ({"output_model_path": None}, "--output_model_path is missing"),
         ({"seq_length": 65}, "max_seq_length 64"),
         ({"total_steps": 0}, "--total_steps is 0"),
@@ -89,6 +91,8 @@ def test_a_bad_model_file_is_named(
         ({"train_batch_size": 999}, "train_batch_size is 999"),
         ({"gradient_clipping": 0.5}, "gradient_clipping is 0.5, but the command line says --max_grad_norm 1.0"),
         ({"zero_optimization": {"stage": 7}}, "DeepSpeed refuses this configuration: "),
+        ({"compile": {"deepcompile": True}}, "compile.deepcompile needs a GPU"),
+        ({"zero_optimization": {"stage": 3, "mics_shard_size": 2}}, "MiCS ZeRO-3 sharding has been removed"),
     ],
 )
 def test_a_deepspeed_file_that_contradicts_the_options(
@@ -159,6 +163,14 @@ def test_a_full_disk(material: Path, small_disk: Path, run: Run) -> None:
     assert "a checkpoint needs about" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((small_disk / "run").glob("*checkpoint*"))
+
+
+def test_a_read_only_output_folder(
+    material: Path, small_disk: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    said = mistake(capsys, "pretrain", *pretrain_options(material, small_disk / "run"))
+    assert f"--output_model_path {small_disk / 'run'} cannot be written (Read-only file system)" in said
 
 
 def test_a_folder_that_another_run_holds(material: Path, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,9 +260,10 @@ def test_a_run_is_resumed_only_as_the_same_run(
     run("uer-ds", "pretrain", *pretrain_options(material, folder, total_steps=1))
     for change, words in (
         ({"seed": 8}, "was trained with --seed 7, this run has 8"),
+        ({"dataset_path": material / "held_out"}, "was trained on other data than there is now (fingerprint "),
         ({"seq_length": 16}, "data.seq_length 32, this run has 16"),
         ({"layernorm": "uer"}, "model.layernorm default, this run has uer"),
-        ({"batch_size": 8}, "batch_size 16"),
+        ({"global_batch_size": 24}, "no multiple of 1 processes x --batch_size 16 = 16; the nearest that work: "),
         ({"no_resume": True}, "give --force to remove them"),
     ):
         said = mistake(capsys, "pretrain", *pretrain_options(material, folder, **{"total_steps": 2, **change}))

@@ -15,6 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.runs.conftest import BIN, ROOT, Run, metrics, pretrain_options
+from uer_ds.engine.shared_buffers import buffer_path
 
 DOOR = "launch/pretrain.py"
 UPDATES = 4
@@ -58,6 +59,11 @@ def test_every_report_is_written(under_deepspeed: Path) -> None:
     assert [report["tokens"] for report in reports] == [1024 * n for n in range(1, UPDATES + 1)]
     assert len((under_deepspeed.parent / "log.txt").read_text().splitlines()) >= UPDATES
     assert [e["update"] for e in metrics(under_deepspeed, "evaluations.jsonl")] == [0, UPDATES]
+
+
+def test_no_shared_memory_is_left_behind(under_deepspeed: Path) -> None:
+    assert buffer_path(0, "127.0.0.1", 29621).parent.is_dir()
+    assert not any(buffer_path(rank, "127.0.0.1", 29621).exists() for rank in range(2))
 
 
 def test_tensorboard_reads_the_same_numbers(under_deepspeed: Path) -> None:
