@@ -9,6 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+USER_MISTAKE = 2
+"""Exit status after a `UserError`: trying again without a change is useless."""
+
+INTERRUPTED = 130
+"""What a shell reports for a command that was ended by Ctrl-C."""
+
 
 class UserError(Exception):
     """A mistake in what the user gave us (a file, an option, an environment); never a mistake of ours."""
