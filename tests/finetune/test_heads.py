@@ -13,19 +13,21 @@ from torch import nn
 from uer_ds.config.finetune import AdversarialConfig
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import IGNORE, Batch, Terms
+from uer_ds.errors import UserError
 from uer_ds.finetune.adversarial import Adversarial
 from uer_ds.finetune.crf import CrfHead
 from uer_ds.finetune.heads import (
     AnswerWordHead,
     ChoiceHead,
     ContrastiveHead,
+    PairHead,
     PooledHead,
     classification,
     distillation,
     regression,
     several_labels,
 )
-from uer_ds.finetune.model import TaskModel, file_name, freeze, rate_factors
+from uer_ds.finetune.model import TaskModel, file_name, freeze, level_of, rate_factors
 from uer_ds.finetune.seq2seq import TextHead
 from uer_ds.models.model import build_model
 
@@ -167,6 +169,43 @@ def test_freezing_and_rates_go_by_depth() -> None:
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[3] for name in trained if ".transformer." in name} == {"2"}
     assert not any("embedding" in name for name in trained) and "head.output_layer_2.bias" in trained
+
+
+@pytest.mark.parametrize(
+    ("more", "levels"),
+    [
+        ({"parameter_sharing": True}, {"embedding": 0, "encoder": 1}),
+        ({"encoder": "bilstm"}, {"embedding": 0, "l0": 1, "l2": 3}),
+        ({"encoder": "gatedcnn", "kernel_size": 3, "block_size": 1}, {"conv_1": 1, "conv.0": 2, "gate.1": 3}),
+        ({"layernorm_positioning": "pre"}, {"encoder.layer_norm": None, "transformer.2.": 3}),
+    ],
+)
+def test_every_encoder_has_levels(more: dict[str, object], levels: dict[str, int | None]) -> None:
+    model = task_model(**more)
+    for piece, level in levels.items():
+        assert {level_of(name) for name, _ in model.named_parameters() if f"{piece}" in name} == {level}, piece
+    freeze(model, False, 1)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert frozen and {level_of(name) for name in frozen} == {0, 1}
+    top = max(level for level in levels.values() if level is not None)
+    with pytest.raises(UserError, match=f"the encoder has {top} layers with weights of their own"):
+        freeze(model, False, top + 1)
+
+
+def test_both_streams_have_levels() -> None:
+    stream = {**SIZES, "embedding": ["word", "pos"], "max_seq_length": 16}
+    values = {
+        "embedding": ["dual"],
+        "encoder": "dual",
+        "stream_0": stream,
+        "stream_1": stream,
+        "target": [],
+        "vocab_size": 30,
+    }
+    model = TaskModel(build_model(model_config_from_dict(values)), PairHead(16, 2, "first"))
+    factors = rate_factors(model, 0.5)
+    assert factors["body.embedding.dual.embedding_1.word.embedding.weight"] == 0.5**4
+    assert {factors[f"body.encoder.encoder_{n}.transformer.1.layer_norm_1.gamma"] for n in (0, 1)} == {0.25}
 
 
 def test_contrast_is_against_the_rest_of_the_batch() -> None:

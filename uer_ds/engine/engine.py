@@ -202,7 +202,10 @@ class Engine:
         masters = self._unpartitioned_masters()
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
             whole: Tensor | None = masters.get(parameter, parameter.detach())
-            if self.stage > 0 and (self.stage == 3 or self._low_precision):
+            if not parameter.requires_grad:  # frozen: the optimizer has no float32 weights, the model's own are all
+                with deepspeed.zero.GatheredParameters([parameter], enabled=self.stage == 3):
+                    whole = parameter.detach().to("cpu", torch.float32, copy=True)
+            elif self.stage > 0 and (self.stage == 3 or self._low_precision):
                 whole = safe_get_full_fp32_param(parameter)
             assert whole is not None, f"DeepSpeed holds no float32 weights for {name}"
             if keep:

@@ -5,12 +5,18 @@ Files hold UER-py's names, in which the head's parameters stand beside the body'
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor, nn
 
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
 from uer_ds.finetune.heads import Head
 from uer_ds.models.model import Model
+
+LAYERS = ((r"transformer\.(\d+)\.", 1), (r"(?:conv|gate)\.(\d+)\.", 2), (r"_l(\d+)", 1))
+"""How encoders number their layers, and the level of number 0: transformer, gated convolutions (the first stands
+apart), recurrent cells."""
 
 
 class TaskModel(nn.Module):
@@ -37,29 +43,39 @@ def freeze(model: nn.Module, embedding: bool, layers: int) -> None:
         return
     depth = depth_of(model)
     if layers > depth:
-        raise UserError(f"--freeze_layers is {layers}, but the model has {depth} layers; give at most that many.")
+        raise UserError(
+            f"--freeze_layers is {layers}, but the encoder has {depth} layers with weights of their own; "
+            "give at most that many."
+        )
     for name, parameter in model.named_parameters():
-        level = level_of(name, depth)
+        level = level_of(name)
         if level is not None and level <= layers:
             parameter.requires_grad_(False)
 
 
 def depth_of(model: nn.Module) -> int:
-    """Encoder layers with numbers in their names; 0 for shared or recurrent layers."""
-    levels = [level_of(name, 0) for name, _ in model.named_parameters()]
+    """Encoder layers with weights of their own; layers that share theirs count once."""
+    levels = [level_of(name) for name, _ in model.named_parameters()]
     return max((level for level in levels if level is not None), default=0)
 
 
-def level_of(name: str, depth: int) -> int | None:
-    """0 for the embedding, 1 for the lowest layer, ...; None for what stands above all layers."""
+def level_of(name: str) -> int | None:
+    """0 for the embedding, 1 for the lowest layer, ...; None for what stands above all layers.
+
+    Weights that all layers share, and what stands below the first one, belong to the lowest. Both streams of a dual
+    model are counted alike.
+    """
     name = file_name(name)
     if name.startswith("embedding."):
         return 0
-    parts = name.split(".")
-    if parts[0] != "encoder":
+    part, _, rest = name.partition(".")
+    if part != "encoder" or re.match(r"(encoder_\d\.)?layer_norm\.", rest):
         return None
-    numbers = [int(part) for part in parts[1:3] if part.isdigit()]
-    return numbers[0] + 1 if numbers else None
+    for pattern, lowest in LAYERS:
+        found = re.search(pattern, rest)
+        if found:
+            return int(found[1]) + lowest
+    return 1
 
 
 def rate_factors(model: nn.Module, decay: float) -> dict[str, float]:
@@ -67,6 +83,6 @@ def rate_factors(model: nn.Module, decay: float) -> dict[str, float]:
     depth = depth_of(model)
     factors = {}
     for name, _ in model.named_parameters():
-        level = level_of(name, depth)
+        level = level_of(name)
         factors[name] = 1.0 if level is None else decay ** (depth + 1 - level)
     return factors
