@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from tests.data.stand_in import StandIn
@@ -164,10 +166,15 @@ def test_lines_split_into_sentences(tmp_path: Path) -> None:
     assert dataset.manifest.totals["empty_documents"] == 2
 
 
+def zst(data: bytes) -> bytes:
+    """Two frames, as `cat` makes them."""
+    frames = (pyarrow.compress(part, "zstd", asbytes=True) for part in (data[:2], data[2:]))
+    return b"".join(frames)
+
+
 @pytest.mark.parametrize("ending", ["gz", "zst"])
 def test_compressed_text_and_its_bad_bytes(tmp_path: Path, ending: str) -> None:
-    zstandard = pytest.importorskip("zstandard")
-    pack = gzip.compress if ending == "gz" else zstandard.ZstdCompressor().compress
+    pack = gzip.compress if ending == "gz" else zst
     assert contents(build(tmp_path, pack("一\n二".encode()), f"corpus.txt.{ending}", shards=2)) == [
         [ids("一")],
         [ids("二")],
@@ -182,10 +189,8 @@ def test_compressed_text_and_its_bad_bytes(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("shards", [1, 2, 5])
 @pytest.mark.parametrize("packed", [False, True])
 def test_parquet(tmp_path: Path, shards: int, packed: bool) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     texts = [*(f"第{i}行" for i in range(10)), None, ""]
-    parquet.write_table(pyarrow.table({"text": texts, "url": ["x"] * 12}), tmp_path / "plain", row_group_size=4)
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "url": ["x"] * 12}), tmp_path / "plain", row_group_size=4)
     data = (tmp_path / "plain").read_bytes()
     progress = Notes()
     name = "corpus.parquet.gz" if packed else "corpus.parquet"
@@ -196,13 +201,22 @@ def test_parquet(tmp_path: Path, shards: int, packed: bool) -> None:
 
 
 def test_parquet_without_a_text_column(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(pyarrow.table({"url": ["x"]}), tmp_path / "plain")
+    pyarrow.parquet.write_table(pyarrow.table({"url": ["x"]}), tmp_path / "plain")
     with pytest.raises(UserError, match=r"has the columns url; expected some of: text"):
         build(tmp_path, (tmp_path / "plain").read_bytes(), "corpus.parquet")
     with pytest.raises(UserError, match=r"is no Parquet file"):
         build(tmp_path, "text", "corpus.parquet")
+
+
+@pytest.mark.parametrize("begin", [4, 3000])
+def test_a_damaged_page_of_parquet_is_named(tmp_path: Path, begin: int) -> None:
+    table = pyarrow.table({"text": [f"第{i}行很长的文字" for i in range(5000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "plain", use_dictionary=False)
+    data = bytearray((tmp_path / "plain").read_bytes())
+    data[begin : begin + 50] = b"\xff" * 50
+    with pytest.raises(UserError, match=r"corpus\.parquet, row group 0, cannot be read \(.*copy it again"):
+        build(tmp_path, bytes(data), "corpus.parquet")
+    assert not (tmp_path / "out").exists()
 
 
 def test_word_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
-"""Memory does not grow with the corpus: 2 GB of text by two processes. Half a minute of work."""
+"""Memory does not grow with the corpus, whatever its form: each case is a whole command whose peak is measured."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from bench.process_tree import run_measured
@@ -13,19 +17,65 @@ from uer_ds.tokenizers import write_vocabulary
 from uer_ds.tokenizers.vocabulary import RESERVED
 
 ROOT = Path(__file__).resolve().parents[2]
+SENTENCE = "今天天气很好，今天很好。"
+LIMIT = 500
+"""Megabytes of the largest process."""
+
+
+def preprocess(folder: Path, corpus: Path, *options: str) -> dict[int, float]:
+    """Peaks by process, in MB."""
+    write_vocabulary([*RESERVED, *"今天气很好，。"], folder / "vocab.txt")
+    paths = ["--corpus_path", str(corpus), "--vocab_path", str(folder / "vocab.txt")]
+    more = ["--dataset_path", str(folder / "out"), *options]
+    command = [sys.executable, "-m", "uer_ds", "preprocess", *paths, *more]
+    return run_measured(command, {"PYTHONPATH": str(ROOT)}).peaks
+
+
+def repeated_zst(folder: Path) -> Path:
+    """200 MB of text in 20 kB."""
+    path = folder / "corpus.txt.zst"
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as file:
+        for _ in range(200):
+            file.write((SENTENCE * 3 + "\n").encode() * (10**6 // len((SENTENCE * 3 + "\n").encode())))
+    assert path.stat().st_size < 100_000
+    return path
+
+
+def long_rows(folder: Path) -> Path:
+    """60 MB in 150 rows of one row group."""
+    text = SENTENCE * (400_000 // len(SENTENCE.encode()))
+    pyarrow.parquet.write_table(pyarrow.table({"text": [f"{text}{i}" for i in range(150)]}), folder / "c.parquet")
+    return folder / "c.parquet"
+
+
+def equal_rows(folder: Path) -> Path:
+    """200 MB in 500 rows that the file holds once."""
+    text = SENTENCE * (400_000 // len(SENTENCE.encode()))
+    pyarrow.parquet.write_table(pyarrow.table({"text": [text] * 500}), folder / "c.parquet")
+    assert (folder / "c.parquet").stat().st_size < 10**6
+    return folder / "c.parquet"
+
+
+def one_line(folder: Path) -> Path:
+    """The longest line that is taken."""
+    (folder / "c.txt").write_text(SENTENCE * ((16 << 20) // len(SENTENCE.encode())) + "\n", encoding="utf-8")
+    return folder / "c.txt"
+
+
+@pytest.mark.parametrize("make", [repeated_zst, long_rows, equal_rows, one_line])
+def test_any_form_of_text(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    peaks = preprocess(tmp_path, make(tmp_path), "--data_processor", "mlm")
+    assert max(peaks.values()) < LIMIT
+    assert open_dataset(tmp_path / "out").tokens > 5 * 10**6
 
 
 @pytest.mark.long
 def test_two_gigabytes(tmp_path: Path) -> None:
-    write_vocabulary([*RESERVED, *"今天气很好，。"], tmp_path / "vocab.txt")
     text = ("今天天气很好，今天很好。\n" * 9 + "\n").encode() * 4000
     copies = 2 * 10**9 // len(text)
     with open(tmp_path / "corpus.txt", "wb") as file:
-        for _ in range(copies):
-            file.write(text)
-    options = ["--corpus_path", str(tmp_path / "corpus.txt"), "--vocab_path", str(tmp_path / "vocab.txt")]
-    more = ["--dataset_path", str(tmp_path / "out"), "--processes_num", "2", "--data_processor", "bert"]
-    usage = run_measured([sys.executable, "-m", "uer_ds", "preprocess", *options, *more], {"PYTHONPATH": str(ROOT)})
-    assert len(usage.peaks) >= 3  # the command, the server of its workers, a worker
-    assert max(usage.peaks.values()) < 500
+        file.writelines(repeat(text, copies))
+    peaks = preprocess(tmp_path, tmp_path / "corpus.txt", "--processes_num", "2", "--data_processor", "bert")
+    assert len(peaks) >= 3  # the command, the server of its workers, a worker
+    assert max(peaks.values()) < LIMIT
     assert open_dataset(tmp_path / "out").documents == 4000 * copies

@@ -135,7 +135,7 @@ def explained(error: OSError, output: Path) -> UserError:
             f"no space left for {output} ({free >> 20} MiB free); a dataset takes about two thirds of its text: make"
             " room or choose another --dataset_path, and run the same command again: finished shards are kept."
         )
-    return UserError(f"cannot read or write {error.filename or output}: {error.strerror}.")
+    return UserError(f"cannot read or write {error.filename or output}: {error.strerror or error}.")
 
 
 def _remove_unfinished(output: Path) -> None:

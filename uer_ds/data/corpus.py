@@ -18,7 +18,7 @@ from uer_ds.errors import UserError
 from uer_ds.tokenizers.base import CONVERT_HINT
 
 BLOCK_BYTES = 4 << 20
-MAX_LINE_BYTES = 64 << 20
+MAX_LINE_BYTES = 16 << 20
 """The longest line; a longer one means that the line ends are wrong, and would not fit a worker's memory."""
 
 FORMATS = ("txt", "jsonl", "json", "parquet")

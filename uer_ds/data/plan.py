@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import IO
 
 from uer_ds.data.corpus import Piece, SourceFile
-from uer_ds.data.records import row_groups
+from uer_ds.data.parquet import row_groups
 from uer_ds.data.unpack import unpack
 
 SHARD_BYTES = 1 << 30

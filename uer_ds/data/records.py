@@ -6,20 +6,15 @@ reason.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from uer_ds.data.corpus import Block, Piece, SourceFile, not_utf8, read_blocks
 from uer_ds.data.json_list import read_list
+from uer_ds.data.parquet import open_parquet, read_runs
 from uer_ds.data.rows import LINE_PARSERS, RECORD_FIELDS, RECORD_PARSERS, Malformed, Row
-from uer_ds.data.unpack import unpack
 from uer_ds.errors import UserError
-
-PARQUET_ROWS = 4096
-"""Records in memory at a time; at the usual few kB a record as much as one block of text."""
-
 
 LIST_HINT = "; a file that is one list of objects must be named .json, or given with --corpus_format json"
 
@@ -44,11 +39,6 @@ def read_rows(piece: Piece, rule: str, advance: Callable[[int], None]) -> Iterat
     parse = _json_parser(rule) if piece.source.format == "jsonl" else LINE_PARSERS[rule]
     for block in read_blocks(piece, advance):
         yield _parse_block(piece.source, block, parse)
-
-
-def row_groups(source: SourceFile) -> int:
-    """The number of row groups of a Parquet file."""
-    return int(_open_parquet(source).num_row_groups)
 
 
 def _parse_block(source: SourceFile, block: Block, parse: Callable[[str], Row]) -> RowBatch:
@@ -114,7 +104,7 @@ def _json_parser(rule: str) -> Callable[[str], Row]:
 
 
 def _parquet_rows(piece: Piece, rule: str, advance: Callable[[int], None]) -> Iterator[RowBatch]:
-    file = _open_parquet(piece.source)
+    file = open_parquet(piece.source)
     columns = [name for name in file.schema_arrow.names if name in RECORD_FIELDS]
     if not columns:
         raise UserError(
@@ -125,9 +115,9 @@ def _parquet_rows(piece: Piece, rule: str, advance: Callable[[int], None]) -> It
     first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(piece.begin))
     groups = range(file.num_row_groups) if piece.source.compression else range(piece.begin, piece.end)
     for group in groups:
-        for records in file.iter_batches(PARQUET_ROWS, row_groups=[group], columns=columns):
-            yield _parse_records(records.to_pylist(), first, parse)
-            first += records.num_rows
+        for records in read_runs(piece.source, file, group, columns):
+            yield _parse_records(records, first, parse)
+            first += len(records)
         advance(piece.bytes // len(groups))
 
 
@@ -139,20 +129,3 @@ def _parse_records(records: list[dict[str, Any]], first: int, parse: Callable[[d
         except Malformed as error:
             batch.malformed.append((number, str(error)))
     return batch
-
-
-def _open_parquet(source: SourceFile) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        if source.compression:  # Parquet is read from its end, so it must be unpacked first
-            unpacked = tempfile.TemporaryFile()
-            unpacked.writelines(unpack(source.path, source.compression))
-            return pyarrow.parquet.ParquetFile(unpacked)
-        return pyarrow.parquet.ParquetFile(source.path, memory_map=True)
-    except pyarrow.ArrowInvalid as error:
-        reason = str(error).split(". ")[0]
-        raise UserError(
-            f"{source.path} is no Parquet file ({reason}); copy it again, or name its --corpus_format."
-        ) from None

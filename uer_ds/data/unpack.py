@@ -1,6 +1,6 @@
 """The content of plain, `.gz` and `.zst` files in parts, with an error for a file that is cut off or damaged.
 
-The memory needed is one part: 4 MiB, or what 16 KiB of `.zst` give.
+The memory needed is one part of `PART_BYTES` and the unpacker's own window, however well the file was packed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import IO
 from uer_ds.errors import UserError
 
 PART_BYTES = 4 << 20
-ZST_BYTES = 16 << 10
 
 
 def unpack(path: str, compression: str, advance: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:
     """All of a file, uncompressed; `advance` is told the bytes read from the file itself."""
-    told = 0
+    told, size = 0, os.path.getsize(path)
     with open(path, "rb") as file:
         try:
             for data in _UNPACKERS[compression](file):
@@ -28,10 +27,9 @@ def unpack(path: str, compression: str, advance: Callable[[int], None] = lambda 
                 told = file.tell()
         except _Damaged as error:
             raise UserError(
-                f"{path} ({os.path.getsize(path)} bytes) is damaged: {error}; expected a whole .{compression} file,"
-                " copy it again."
+                f"{path} ({size} bytes) is damaged: {error}; expected a whole .{compression} file, copy it again."
             ) from None
-        advance(file.tell() - told)
+    advance(size - told)  # the file itself may be closed by now
 
 
 class _Damaged(Exception):
@@ -53,22 +51,17 @@ def _gunzip(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unzst(file: IO[bytes]) -> Iterator[bytes]:
-    """Frame by frame: the library's own stream reader says nothing when the last frame is cut off."""
-    import zstandard
+    """By Arrow: unlike the usual bindings it bounds what it gives and says when the last frame is cut off."""
+    import pyarrow
 
-    frame = None
+    unpacked = pyarrow.CompressedInputStream(file, "zstd")
     try:
-        while packed := file.read(ZST_BYTES):
-            while packed:
-                frame = frame or zstandard.ZstdDecompressor().decompressobj()
-                yield frame.decompress(packed)
-                packed = frame.unused_data
-                if frame.eof:
-                    frame = None
-    except zstandard.ZstdError as error:
-        raise _Damaged(str(error)) from None
-    if frame is not None:
-        raise _Damaged("its end is missing")
+        while data := unpacked.read(PART_BYTES):
+            yield data
+    except OSError as error:
+        if error.errno is not None:  # of the disk, not of the content
+            raise
+        raise _Damaged(str(error).rstrip(".")) from None
 
 
 _UNPACKERS = {"": _plain, "gz": _gunzip, "zst": _unzst}
