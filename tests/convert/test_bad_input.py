@@ -42,11 +42,11 @@ def refusal(capsys, *arguments: object) -> str:
 
 
 def check(capsys, source: Path, output: Path, *expected: str) -> None:
-    before = sorted(output.parent.iterdir())
+    before = sorted(source.parent.rglob("*"))
     message = refusal(capsys, source, output)
     for text in expected:
         assert text in message
-    assert sorted(output.parent.iterdir()) == before
+    assert sorted(source.parent.rglob("*")) == before
 
 
 def test_missing_input(tmp_path, capsys):
@@ -192,6 +192,25 @@ def test_existing_output_is_kept_without_force(model, tmp_path, capsys):
     assert (output / "config.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["x_config.json", "x_labels.json", "x_vocab.txt"])
+def test_files_beside_the_output_are_kept_without_force(model, tmp_path, capsys, name):
+    """They would be read as if they belonged to the new weights."""
+    (tmp_path / name).write_text('{"old": 0}')
+    assert f"{name}: exists already" in refusal(capsys, model, tmp_path / "x.bin", "--to", "uer")
+    assert (tmp_path / name).read_text() == '{"old": 0}'
+    assert not (tmp_path / "x.bin").exists()
+    assert main(["convert", str(model), str(tmp_path / "x.bin"), "--to", "uer", "--force"]) == 0
+    assert {path.name for path in tmp_path.glob("x*")} == {"x.bin", "x_config.json"}  # no stale labels
+    assert json.loads((tmp_path / "x_config.json").read_text())["hidden_size"] == 64
+
+
+def test_a_file_does_not_replace_a_folder(model, tmp_path, capsys):
+    (tmp_path / "x.bin").mkdir()
+    (tmp_path / "x_config.json").write_text("old")
+    assert "x.bin: is a folder" in refusal(capsys, model, tmp_path / "x.bin", "--to", "uer", "--force")
+    assert (tmp_path / "x_config.json").read_text() == "old"
+
+
 def test_unknown_number_of_heads(model, tmp_path, capsys):
     (model / "config.json").unlink()
     check(capsys, model / "model.safetensors", tmp_path / "out", "--heads_num", "64 / 64 = 1")
@@ -223,7 +242,7 @@ def test_a_full_disk_leaves_nothing_behind(model, tmp_path, capsys):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        check(capsys, model, tmp_path / "out", "cannot be written", "File too large")
+        check(capsys, model, tmp_path / "new" / "folder" / "out", "cannot be written", "File too large")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from uer_ds.cli.main import main
 from uer_ds.convert import convert
+from uer_ds.convert.tokenizer_files import saved_tokenizer
+from uer_ds.tokenizers import load_tokenizer
 
 GOLDENS = Path(__file__).resolve().parents[1] / "golden" / "models"
 WORD, OUTPUT, BIAS = "embedding.word.embedding.weight", "target.mlm.linear_2.weight", "target.mlm.linear_2.bias"
@@ -51,6 +53,26 @@ def test_average_of_folders_keeps_what_is_beside_the_weights(small_bert, tmp_pat
     second = shifted(first, tmp_path / "b", 1.0)
     assert run("average", "--model_list_path", first, second, "--output_model_path", tmp_path / "mean") == 0
     assert {file.name for file in (tmp_path / "mean").iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_average_leaves_out_other_weights_and_the_state_of_runs(small_bert, tmp_path):
+    first = small_bert(tmp_path / "a")
+    for name in ("latest", "tf_model.h5", "trainer_state.json", "optimizer.pt"):
+        (first / name).write_text("{}")
+    (first / "vocab.txt").write_text("[PAD]\n")
+    assert run("average", first, shifted(first, tmp_path / "b", 1.0), "--output_path", tmp_path / "mean") == 0
+    assert {file.name for file in (tmp_path / "mean").iterdir()} == {"config.json", "model.safetensors", "vocab.txt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"), [({"heads_num": 2}, True), ({"hidden_act": "relu"}, True), ({"dropout": 0.3}, False)]
+)
+def test_models_that_compute_something_else_are_not_averaged(small_bert, tmp_path, capsys, change, refused):
+    first, second = small_bert(tmp_path / "a"), small_bert(tmp_path / "b", **change)
+    assert run("average", first, second, "--output_path", tmp_path / "mean") == (2 if refused else 0)
+    if refused:
+        (key,) = change
+        assert f"{key} is {change[key]!r}, but" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", ["name", "shape"])
@@ -123,6 +145,28 @@ def test_adapt_reuses_rows_by_token_and_keeps_ties(small_bert, tmp_path, capsys)
     assert (after[BIAS][[2, 5]] == 0).all()
     assert json.loads((tmp_path / "new_config.json").read_text())["vocab_size"] == 6
     convert(tmp_path / "new.bin", tmp_path / "hf")  # whole and loadable
+
+
+def saved_tokenizer_of(model: Path, vocabulary: Path) -> None:
+    folder = model / "tokenizer"
+    folder.mkdir()
+    (folder / "description.json").write_text(json.dumps(load_tokenizer(vocab_path=vocabulary).save(folder)))
+
+
+def test_adapt_writes_a_whole_folder(small_bert, tmp_path):
+    """Its configuration and its tokenizer are those of the new vocabulary."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    old = write_vocabulary(tmp_path / "old.txt", [*special, "甲", "乙"])
+    new = write_vocabulary(tmp_path / "new.txt", [*special, "丙", "甲", "丁"])
+    model = small_bert(tmp_path / "model", vocab_size=7)
+    saved_tokenizer_of(model, old)
+    arguments = ["--old_model_path", model, "--old_vocab_path", old, "--new_vocab_path", new]
+    assert run("vocab", "adapt", *arguments, "--new_model_path", tmp_path / "new") == 0
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["vocab_size"] == 8
+    assert saved_tokenizer(tmp_path / "new").tokens == [*special, "丙", "甲", "丁"]
+    report = convert(tmp_path / "new", tmp_path / "hf")
+    assert report.config.vocab_size == 8
+    assert (tmp_path / "hf" / "vocab.txt").read_text("utf-8").split() == [*special, "丙", "甲", "丁"]
 
 
 def test_adapt_refuses_the_vocabulary_of_another_model(small_bert, tmp_path, capsys):

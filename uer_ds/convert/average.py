@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from uer_ds.convert.formats import Checkpoint, config_beside, open_checkpoint
+from uer_ds.config.model import ModelConfig
+from uer_ds.convert.beside import CONFIG, beside
+from uer_ds.convert.formats import Checkpoint, open_checkpoint
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.rules import listed
 from uer_ds.convert.staging import publish_files, publish_folder, refuse_existing, staged
-from uer_ds.convert.tokenizer_files import write_json
+from uer_ds.convert.tokenizer_files import COPIED, TOKENIZER_FOLDER, save_tokenizer, write_json
 from uer_ds.errors import UserError
 from uer_ds.storage.lazy import LazyTensor, checksum
 from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch
+from uer_ds.tokenizers import Tokenizer
 
-WEIGHT_SUFFIXES = (".bin", ".safetensors", ".pt")
-LEFT_OUT = ("state.json", ".index.json")
+FILE_SUFFIXES = (".bin", ".safetensors")
+# Keys of a configuration that say nothing about what the weights compute.
+NO_ARITHMETIC = re.compile(
+    r".*(dropout|pdrop|dtype).*|label_smoothing|ignore_index|data_processor|prefix_lm_loss"
+    r"|_name_or_path|transformers_version|architectures|use_cache"
+)
 
 
 def average(inputs: Sequence[str | Path], output_path: str | Path, force: bool = False) -> int:
@@ -31,7 +41,7 @@ def average(inputs: Sequence[str | Path], output_path: str | Path, force: bool =
     output = Path(output_path)
     if len(inputs) < 2:
         raise UserError(f"{len(inputs)} checkpoints were given; an average needs at least two.")
-    refuse_existing(output, force)
+    refuse_existing(output, force, output.suffix in FILE_SUFFIXES)
     checkpoints = [open_checkpoint(path) for path in inputs]
     for other in checkpoints[1:]:
         _refuse_other_model(checkpoints[0], other)
@@ -70,20 +80,50 @@ def _refuse_other_model(first: Checkpoint, other: Checkpoint) -> None:
                 f"{other.path}: {name!r} has shape {list(other.tensors[name].shape)}, but {list(tensor.shape)} in "
                 f"{first.path}; average checkpoints of one model."
             )
+    _refuse_other_config(first, other)
 
 
-def write_like(checkpoint: Checkpoint, tensors: dict[str, LazyTensor], output: Path) -> None:
-    """Write weights in the form that the name of `output` asks for, and what `checkpoint` has beside its weights."""
+def _refuse_other_config(first: Checkpoint, other: Checkpoint) -> None:
+    """What no shape tells: the number of heads, the activation. Only what both files say can differ."""
+    values, others = _stated(first), _stated(other)
+    for key in sorted(values.keys() & others.keys()):
+        if values[key] != others[key] and not NO_ARITHMETIC.fullmatch(key):
+            raise UserError(
+                f"{other.path}: {key} is {others[key]!r}, but {values[key]!r} in {first.path}; average checkpoints of "
+                "one model."
+            )
+
+
+def _stated(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A configuration; one of ours, if there is one, with the defaults of what it leaves out."""
+    defaults = {item.name: item.default for item in dataclasses.fields(ModelConfig)} if checkpoint.is_ours else {}
+    return {**defaults, **checkpoint.config} if checkpoint.config else {}
+
+
+def write_like(
+    checkpoint: Checkpoint, tensors: dict[str, LazyTensor], output: Path, replaced: Tokenizer | None = None
+) -> None:
+    """Write weights in the form that the name of `output` asks for, and what `checkpoint` has beside its weights.
+
+    Args:
+        checkpoint: its `config` is written, whatever the file it came from says.
+        replaced: the tokenizer that a folder gets instead of that of `checkpoint`.
+    """
     with staged(output) as temporary:
-        if output.suffix not in (".bin", ".safetensors"):
+        if output.suffix not in FILE_SUFFIXES:
             write_safetensors(temporary, tensors)
             _copy_the_rest(checkpoint.path, temporary)
+            if checkpoint.config:
+                write_json(temporary / "config.json", checkpoint.config)
+            if replaced is not None:
+                shutil.rmtree(temporary / TOKENIZER_FOLDER, ignore_errors=True)
+                save_tokenizer(temporary, replaced)
             publish_folder(temporary, output)
             return
         write_file = write_torch if output.suffix == ".bin" else write_safetensors_file
         write_file(temporary / output.name, tensors)
         if checkpoint.config:
-            write_json(temporary / config_beside(output).name, checkpoint.config)
+            write_json(temporary / beside(output, CONFIG).name, checkpoint.config)
         publish_files(temporary, output)
 
 
@@ -91,8 +131,9 @@ def _copy_the_rest(source: Path, folder: Path) -> None:
     """Configuration and tokenizer of a folder; neither weights nor the state of a run, which the result is none of."""
     if not source.is_dir():
         return
-    for item in source.iterdir():
-        if item.name == "tokenizer" and item.is_dir():
-            shutil.copytree(item, folder / item.name)
-        elif item.is_file() and item.suffix not in WEIGHT_SUFFIXES and not item.name.endswith(LEFT_OUT):
-            shutil.copy(item, folder / item.name)
+    for name in COPIED:
+        item = source / name
+        if item.is_dir():
+            shutil.copytree(item, folder / name)
+        elif item.is_file():
+            shutil.copy(item, folder / name)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.eras import ERAS, PRESENT
-from uer_ds.convert.export import Export, export_huggingface, export_ours
+from uer_ds.convert.export import Export, export_huggingface, export_ours, writes_file
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.huggingface import Extras
 from uer_ds.convert.mapping import Choice
@@ -79,7 +79,7 @@ def convert(
         raise unknown_name("layer norm", str(layernorm), LAYERNORMS, "--layernorm")
     _refuse_bad_expression(ignore)
     output = Path(output_path)
-    refuse_existing(output, force)
+    refuse_existing(output, force, writes_file(output, to))
     checkpoint = open_checkpoint(input_path, config_path)
     plain_family = None if family == SIAMESE else family
     head = "none" if family == SIAMESE else head

@@ -8,10 +8,10 @@ from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert import verify as verification
+from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.eras import PRESENT, with_names_of
 from uer_ds.convert.families.catalogue import by_config, by_name
 from uer_ds.convert.families.family import Family
-from uer_ds.convert.formats import config_beside, labels_beside
 from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
@@ -105,7 +105,7 @@ def export_ours(
     written = model.with_layernorm(layernorm) if layernorm else model
     tensors = with_names_of(era, written.tensors, written.config)
     with staged(output) as temporary:
-        if to == "safetensors" and output.suffix != ".safetensors":
+        if not writes_file(output, to):
             write_safetensors(temporary, tensors, extras.shard_bytes)
             write_json(temporary / "config.json", written.config.to_dict())
             if extras.tokenizer is not None:
@@ -114,7 +114,7 @@ def export_ours(
         else:
             write_file = write_torch if to == "uer" else write_safetensors_file
             write_file(temporary / output.name, tensors)
-            write_json(temporary / config_beside(output).name, uer_json(written.config))
+            write_json(temporary / beside(output, CONFIG).name, uer_json(written.config))
             _write_beside(temporary, output, extras)
             publish_files(temporary, output)
     name = model.family.name if model.family else None
@@ -128,12 +128,17 @@ def export_ours(
     return Export(name, model.head, len(tensors), parameters, model.dropped, tuple(notes), difference)
 
 
+def writes_file(output: Path, to: str) -> bool:
+    """Whether `output` becomes one file with others beside it; otherwise it becomes a folder."""
+    return to == "uer" or (to == "safetensors" and output.suffix == ".safetensors")
+
+
 def _write_beside(folder: Path, output: Path, extras: Extras) -> None:
     """Label names and the vocabulary, called like the weights: `x_labels.json`, `x_vocab.txt`, `x_spm.model`."""
     if extras.labels:
-        write_json(folder / labels_beside(output).name, numbered(extras.labels))
+        write_json(folder / beside(output, LABELS).name, numbered(extras.labels))
     for option, content in extras.vocabulary().items():
-        (folder / f"{output.stem}_{THEIR_NAMES[option]}").write_bytes(content)
+        beside(folder / output.name, THEIR_NAMES[option]).write_bytes(content)
 
 
 def uer_json(config: ModelConfig) -> dict[str, Any]:

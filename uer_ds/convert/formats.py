@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import read_json_object
+from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
 from uer_ds.errors import UserError
 from uer_ds.models.weight_files import under_present_names
@@ -50,7 +51,7 @@ class Checkpoint:
         return None
 
     def _labels_file(self) -> dict[str, Any]:
-        path = labels_beside(self.path)
+        path = beside(self.path, LABELS)
         return read_json_object(path) if self.path.is_file() and path.is_file() else {}
 
 
@@ -77,19 +78,9 @@ def _open(path: Path) -> Checkpoint:
 def _open_file(path: Path) -> Checkpoint:
     tensors = _present_names(read_weights(path), path)
     kind = "safetensors file" if file_kind(path) == "safetensors" else "torch .bin file"
-    beside = config_beside(path)
-    config = read_json_object(beside) if beside.is_file() else None
-    return Checkpoint(path, kind, tensors, config, beside if config else None)
-
-
-def config_beside(path: Path) -> Path:
-    """Where the model JSON of a weight file is written and looked for: `x.bin` has `x_config.json`."""
-    return path.with_name(f"{path.stem}_config.json")
-
-
-def labels_beside(path: Path) -> Path:
-    """Where the names of labels are written and looked for, in UER-py's form (name -> id)."""
-    return path.with_name(f"{path.stem}_labels.json")
+    config_path = beside(path, CONFIG)
+    config = read_json_object(config_path) if config_path.is_file() else None
+    return Checkpoint(path, kind, tensors, config, config_path if config else None)
 
 
 def _open_folder(path: Path) -> Checkpoint:

@@ -30,11 +30,23 @@ THEIR_FILES = (
     "merges.txt",
     *THEIR_SPM_NAMES,
 )
+TOKENIZER_FOLDER = "tokenizer"  # of our checkpoints
+# What stands beside weights and stays true of other weights of the same model.
+COPIED = (
+    "config.json",
+    "generation_config.json",
+    "task.json",
+    "modules.json",
+    "1_Pooling",
+    TOKENIZER_FOLDER,
+    "target_tokenizer",
+    *THEIR_FILES,
+)
 
 
 def saved_tokenizer(checkpoint: Path) -> Tokenizer | None:
     """The tokenizer saved in one of our checkpoint folders, if there is one."""
-    folder = checkpoint / "tokenizer"
+    folder = checkpoint / TOKENIZER_FOLDER
     if not (folder / "description.json").is_file():
         return None
     return load_saved_tokenizer(folder, read_json_object(folder / "description.json"))
@@ -42,7 +54,7 @@ def saved_tokenizer(checkpoint: Path) -> Tokenizer | None:
 
 def save_tokenizer(checkpoint: Path, tokenizer: Tokenizer) -> None:
     """The inverse of `saved_tokenizer`."""
-    folder = checkpoint / "tokenizer"
+    folder = checkpoint / TOKENIZER_FOLDER
     folder.mkdir()
     write_json(folder / "description.json", tokenizer.save(folder))
 

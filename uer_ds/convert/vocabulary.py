@@ -13,14 +13,15 @@ from pathlib import Path
 
 import torch
 
-from uer_ds.convert.average import write_like
+from uer_ds.convert.average import FILE_SUFFIXES, write_like
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.staging import refuse_existing
+from uer_ds.convert.tokenizer_files import TOKENIZER_FOLDER, saved_tokenizer
 from uer_ds.errors import UserError
 from uer_ds.models.layers import INIT_STD
 from uer_ds.storage.lazy import LazyTensor, TensorMap
-from uer_ds.tokenizers import Vocabulary
+from uer_ds.tokenizers import Tokenizer, Vocabulary, load_tokenizer
 
 ROWS_OF_TOKENS = re.compile(
     r"(tgt_)?embedding\.(dual\.embedding_[01]\.)?word\.embedding\.weight"
@@ -45,12 +46,13 @@ def adapt_vocabulary(
     output_path: str | Path,
     force: bool = False,
 ) -> Adapted:
-    """Write the model of `model_path` (UER's names) for `new_vocabulary`.
+    """Write the model of `model_path` (UER's names) for `new_vocabulary`, which a folder gets as its tokenizer too.
 
     Raises `UserError` when it was not trained with `old_vocabulary`.
     """
     output = Path(output_path)
-    refuse_existing(output, force)
+    is_file = output.suffix in FILE_SUFFIXES
+    refuse_existing(output, force, is_file)
     checkpoint = open_checkpoint(model_path)
     if not checkpoint.is_ours:
         raise UserError(f"{model_path}: has Hugging Face's names; convert it with `uer-ds convert --to uer` first.")
@@ -67,9 +69,29 @@ def adapt_vocabulary(
     changed = tuple(name for name in tensors if tensors[name] is not before[name])
     if checkpoint.config:
         checkpoint = replace(checkpoint, config={**checkpoint.config, "vocab_size": len(new_vocabulary)})
-    write_like(checkpoint, tensors, output)
+    write_like(checkpoint, tensors, output, None if is_file else _tokenizer_of(checkpoint.path, new_vocabulary))
     kept = sum(source >= 0 for source in sources)
     return Adapted(kept, len(sources) - kept, changed)
+
+
+def _tokenizer_of(folder: Path, vocabulary: Vocabulary) -> Tokenizer | None:
+    """The tokenizer saved in `folder`, over another vocabulary; None: there is none."""
+    old = saved_tokenizer(folder)
+    if old is None:
+        return None
+    if "spm_model_path" in old.files:
+        raise UserError(
+            f"{folder}: has a sentencepiece tokenizer, whose tokens no vocabulary file replaces; write a .bin "
+            "and use it with --spm_model_path."
+        )
+    merges, names = (folder / TOKENIZER_FOLDER / name for name in ("merges.txt", "special_tokens_map.json"))
+    return load_tokenizer(
+        old.kind,
+        vocab_path=vocabulary.source,
+        merges_path=merges if merges.is_file() else None,
+        do_lower_case=bool(old.options.get("do_lower_case", True)),
+        special_tokens_map_path=names,
+    )
 
 
 def source_rows(old_tokens: Sequence[str], new_tokens: Sequence[str]) -> list[int]:
