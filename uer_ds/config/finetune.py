@@ -217,6 +217,21 @@ def _check(run: FinetuneRun) -> None:
         raise UserError(f"--learning_rate is {run.optim.learning_rate}; expected a positive number.")
     if not 0.0 <= run.optim.warmup <= 1.0:
         raise UserError(f"--warmup is {run.optim.warmup}; expected a fraction of all updates, from 0 to 1.")
+    if run.lora.use_lora:
+        _check_lora(run)
+
+
+def _check_lora(run: FinetuneRun) -> None:
+    lora = run.lora
+    if lora.lora_r < 1 or lora.lora_alpha <= 0 or not 0.0 <= lora.lora_dropout < 1.0:
+        raise UserError(
+            f"--lora_r is {lora.lora_r}, --lora_alpha {lora.lora_alpha}, --lora_dropout {lora.lora_dropout}; "
+            "expected a positive integer, a positive number, and a probability below 1."
+        )
+    if run.paths.pretrained_model_path is None:
+        raise UserError("--use_lora adapts a model that has learnt something; give --pretrained_model_path.")
+    if run.adversarial.use_adv:
+        raise UserError("--use_adv perturbs embeddings that are trained, which --use_lora freezes; give one of them.")
 
 
 @dataclass(frozen=True)

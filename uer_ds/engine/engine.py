@@ -7,6 +7,7 @@ boundary. The loss given to `backward` is a sum already divided by the update's 
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ from uer_ds.engine.partitioned import gathered, refusals, whole_size
 from uer_ds.engine.swapped import restore_swapped
 from uer_ds.engine.writer import Writer
 from uer_ds.errors import UserError
-from uer_ds.models.weight_files import read_weights
+from uer_ds.models.weight_files import Source, read_weights
 from uer_ds.models.weights import load_tensors
 from uer_ds.storage.zero import PARAMETER_NAMES, read_engine_state
 from uer_ds.storage.zero_files import ENGINE_FOLDER
@@ -45,6 +47,7 @@ class Engine:
         self.device = device()
         self.stage = zero_stage(config)
         self.parameter_count = sum(whole_size(parameter) for parameter in model.parameters())
+        self.trained_count = sum(whole_size(parameter) for parameter in model.parameters() if parameter.requires_grad)
         self._group_names = _group_names(model, optimizer)
         deepcompile = (config.get("compile") or {}).get("deepcompile")
         if deepcompile and self.device.type == "cpu":
@@ -181,12 +184,12 @@ class Engine:
                 f"{folder}: DeepSpeed finds no state in its folder {ENGINE_TAG!r}; the checkpoint is damaged."
             )
 
-    def replace_weights(self, path: Path, file_name: Callable[[str], str]) -> None:
+    def replace_weights(self, path: Path, file_name: Callable[[str], str], more: Source | None = None) -> None:
         """Put the weights of a file into the model, for evaluation only: the optimizer keeps what it had. Collective.
 
-        `file_name`: a parameter's name -> its name in the file.
+        `file_name`: a parameter's name -> its name in the file. `more`: what the file does not hold.
         """
-        source = read_weights(path)
+        source = {**read_weights(path), **(more or {})}
         load_tensors(self.model, source, path, file_name, gather=gathered)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -218,6 +221,13 @@ class Engine:
         wrapper = self._engine.optimizer
         groups = zip(wrapper.fp16_groups, wrapper.fp32_groups, strict=True)
         return {half: full for halves, fulls in groups for half, full in zip(halves, fulls, strict=True)}
+
+    def close(self) -> None:
+        """Let go of the model and all that DeepSpeed holds on to, for processes that train one model after another."""
+        self._engine.destroy()
+        self._engine = None
+        gc.collect()  # engine, optimizer and hooks refer to each other
+        get_accelerator().empty_cache()
 
     def report(self, scalars: Iterable[tuple[str, float]], samples: int) -> None:
         """Hand scalars to the monitors that the DeepSpeed JSON names (W&B, CSV, Comet, TensorBoard)."""

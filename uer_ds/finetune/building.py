@@ -1,4 +1,4 @@
-"""The model and the engine of a fine-tuning run: body and head, weights, frozen parts, rates by layer, adversaries."""
+"""The model and the engine of a fine-tuning run: weights, adapters, frozen parts, rates by layer, adversaries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uer_ds.engine.engine import Engine
 from uer_ds.engine.partitioned import gathered, partitioned
 from uer_ds.errors import UserError
 from uer_ds.finetune.adversarial import Adversarial
+from uer_ds.finetune.lora import add_adapters
 from uer_ds.finetune.material import Material
 from uer_ds.finetune.model import TaskModel, file_name, freeze, rate_factors
 from uer_ds.models.init import decays
@@ -58,5 +59,7 @@ def _build_model(
         source = {name: tensor.read for name, tensor in start.source.items()}
         path = Path(str(run.paths.pretrained_model_path))
         report = load_tensors(model, source, path, file_name, MAY_BE_NEW, gathered)
+    if run.lora.use_lora:
+        add_adapters(model, run.lora, report.missing if report else (), run.training.seed)
     freeze(model, run.training.freeze_embedding, run.training.freeze_layers)
     return Adversarial(model, run.adversarial) if run.adversarial.use_adv else model, report

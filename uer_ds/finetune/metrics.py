@@ -75,12 +75,12 @@ def rouge_l(found: Sequence[int], right: Sequence[int]) -> float:
 
 
 @contextmanager
-def needed(package: str) -> Iterator[None]:
+def needed(package: str, what: str = "scores need") -> Iterator[None]:
     """Importing inside the `with` block; a UserError when the package is not installed."""
     try:
         yield
     except ImportError as error:
-        raise UserError(f"scores need the package {package}; `pip install 'uer_ds[finetune]'`.") from error
+        raise UserError(f"{what} the package {package}; `pip install 'uer_ds[finetune]'`.") from error
 
 
 def _table_lines(table: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:

@@ -19,6 +19,10 @@ LAYERS = ((r"transformer\.(\d+)\.", 1), (r"(?:conv|gate)\.(\d+)\.", 2), (r"_l(\d
 apart), recurrent cells."""
 
 
+BASE, ADAPTER = (".base_layer.", "."), (".default.", ".")
+"""What peft writes into the names of an adapted projection's own parameters and of its adapter -> what files have."""
+
+
 class TaskModel(nn.Module):
     """What the engine trains: `Batch` -> `Terms`, or -> outputs of the head for predictions."""
 
@@ -33,8 +37,8 @@ class TaskModel(nn.Module):
 
 
 def file_name(name: str) -> str:
-    """The name in a file of a parameter of a `TaskModel` (or of the `Adversarial` around it)."""
-    return name.removeprefix("model.").removeprefix("body.").removeprefix("head.")
+    """The name in a file of a parameter of a `TaskModel` (or of a model around it), with or without adapters inside."""
+    return name.removeprefix("model.").removeprefix("body.").removeprefix("head.").replace(*BASE).replace(*ADAPTER)
 
 
 def freeze(model: nn.Module, embedding: bool, layers: int) -> None:

@@ -23,6 +23,7 @@ from uer_ds.models.weights import save_weights
 from uer_ds.tokenizers import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
+ADAPTERS_FILE = "adapters.safetensors"
 TASK_FILE = "task.json"
 
 
@@ -38,13 +39,23 @@ class Description:
 
 
 def write_result(
-    folder: Path, weights: Mapping[str, Tensor], config: ModelConfig, tokenizer: Tokenizer, said: Description
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    adapters: Mapping[str, Tensor],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    said: Description,
 ) -> None:
-    """Write the model's files into `folder`, replacing those of an earlier epoch."""
+    """Write the model's files into `folder`, replacing those of an earlier epoch.
+
+    `weights` are whole; `adapters`, where there are any, are what has been added to them, in a file of their own.
+    """
     partial = folder / ".model.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_weights(dict(weights), partial / WEIGHTS_FILE)
+    if adapters:
+        save_weights(dict(adapters), partial / ADAPTERS_FILE)
     ids = {name: number for number, name in enumerate(said.labels.names)}
     write_json(partial / "config.json", config.to_dict())
     values: dict[str, Any] = {"task": said.task, "label2id": ids}
@@ -53,9 +64,10 @@ def write_result(
     values.update(options=said.options, seq_length=said.seq_length)
     write_json(partial / TASK_FILE, {**values, "scores": said.scores})
     save_tokenizer(partial, tokenizer)
-    for old in ("tokenizer", TASK_FILE):
+    for old in ("tokenizer", ADAPTERS_FILE, TASK_FILE):
         _remove(folder / old)
-    for name in (WEIGHTS_FILE, "config.json", "tokenizer", TASK_FILE):  # the description last: it marks a whole model
+    files = (WEIGHTS_FILE, *([ADAPTERS_FILE] if adapters else []), "config.json", "tokenizer", TASK_FILE)
+    for name in files:  # the description last: it marks a whole model
         os.replace(partial / name, folder / name)
     partial.rmdir()
 

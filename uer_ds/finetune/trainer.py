@@ -19,6 +19,7 @@ from uer_ds.engine import distributed
 from uer_ds.engine.group import Group
 from uer_ds.finetune.building import build_engine
 from uer_ds.finetune.examples import Example
+from uer_ds.finetune.lora import adapters_of, merged, silent_adapters
 from uer_ds.finetune.material import Material, read_examples, read_material
 from uer_ds.finetune.model import file_name
 from uer_ds.finetune.predict import predict
@@ -198,13 +199,16 @@ class Finetuner:
             self.run.training.seq_length,
             self.best.scores,
         )
-        self.group.on_first(lambda: write_result(self.output, weights, start.config, start.tokenizer, said))
+        adapters = adapters_of(weights, self.run.lora)
+        whole = merged(weights, adapters)
+        self.group.on_first(lambda: write_result(self.output, whole, adapters, start.config, start.tokenizer, said))
 
     def _test(self) -> None:
         """Scores of the best epoch on the test file."""
         examples = read_examples(self.run, self.material.task, self.material.encoder, "test")
         if self.best.update != self.progress.updates:
-            self.engine.replace_weights(self.output / WEIGHTS_FILE, file_name)
+            silent = silent_adapters(self.engine.parameter_shapes())
+            self.engine.replace_weights(self.output / WEIGHTS_FILE, file_name, silent)
         scores = self._scores(examples)
         self._say_scores(scores, f"test, {self._epoch(self.best.update)}", False)
         values = {"dev": self.best.scores, "test": dict(scores.values)}
@@ -226,7 +230,7 @@ class Finetuner:
             f"task       {self.run.task}, {len(material.labels)} labels; "
             f"{len(self.material.train):,} examples to train, {len(self.material.dev):,} dev{cut}",
             f"model      {'+'.join(config.embedding)} > {config.encoder} {config.layers_num} x {config.hidden_size}; "
-            f"{self.engine.parameter_count:,} parameters",
+            f"{self.engine.parameter_count:,} parameters, {self.engine.trained_count:,} of them trained",
             *material.start.notes,
             f"weights    {self._origin()}",
             f"update     {self._sequences} examples = {place.world_size} processes x {training.batch_size} x "
