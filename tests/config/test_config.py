@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from uer_ds.config.data import DataConfig
-from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.errors import UserError
@@ -17,9 +17,9 @@ from uer_ds.errors import UserError
 TINY = {"emb_size": 8, "hidden_size": 8, "feedforward_size": 16, "heads_num": 2, "layers_num": 1, "vocab_size": 50}
 
 
-def run_config(**train: Any) -> RunConfig:
-    model = model_config_from_dict(TINY)
-    return RunConfig(model, DataConfig(), OptimConfig(), TrainConfig(**train), PathConfig(), {})
+def run_config(model: dict[str, Any] | None = None, **train: Any) -> RunConfig:
+    config = model_config_from_dict({**TINY, **(model or {})})
+    return RunConfig(config, DataConfig(), OptimConfig(), TrainConfig(**train), PathConfig(), {})
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,9 @@ def test_a_bad_model_key_is_named(change: dict[str, Any], words: str) -> None:
 
 
 def test_a_model_survives_its_json() -> None:
-    config = model_config_from_dict({**TINY, "embedding": ["word", "pos"], "dropout": 0, "stream_0": TINY})
+    config = model_config_from_dict({**TINY, "embedding": ["word", "pos"], "dropout": 0})
     assert config.embedding == ("word", "pos")
     assert config.dropout == 0.0
-    assert isinstance(config.stream_0, ModelConfig)
     assert model_config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -58,11 +57,24 @@ def test_updates_count_accumulated_micro_batches() -> None:
 
 @pytest.mark.parametrize(
     ("train", "words"),
-    [({"batch_size": 0}, "--batch_size is 0"), ({"total_steps": 2, "accumulation_steps": 4}, "not one update")],
+    [
+        ({"batch_size": 0}, "--batch_size is 0"),
+        ({"total_steps": 2, "accumulation_steps": 4}, "not one update"),
+        ({"deepspeed_checkpoint_layers_num": 0}, "--deepspeed_checkpoint_layers_num is 0"),
+    ],
 )
 def test_a_bad_run_is_refused(train: dict[str, int], words: str) -> None:
     with pytest.raises(UserError, match=words):
         run_config(**train)
+
+
+def test_a_model_that_cannot_do_what_the_run_asks_is_refused() -> None:
+    with pytest.raises(UserError, match="target is empty, so there is nothing to train"):
+        run_config({"target": []})
+    lstm = {"encoder": "lstm", "target": ["lm"]}
+    run_config(lstm)
+    with pytest.raises(UserError, match=r"--deepspeed_checkpoint_activations recomputes .* encoder is 'lstm'"):
+        run_config(lstm, deepspeed_checkpoint_activations=True)
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,59 @@
 """Contradictions in a model configuration, found before anything is allocated; each error names the keys.
 
-`check_model` runs whenever a `ModelConfig` is made. Symbols: E emb_size, H hidden_size, A heads_num.
+`check_model` runs whenever a `ModelConfig` is made. Here: values, sizes and streams; what a model is trained for is
+looked at in `uer_ds.config.checks_of_training`. Symbols: E emb_size, H hidden_size, A heads_num.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
 from typing import TYPE_CHECKING
 
+from uer_ds.config.checks_of_training import TWO_WAY, check_training
 from uer_ds.errors import UserError
-from uer_ds.objective_specs import OBJECTIVE_SPECS
 
 if TYPE_CHECKING:
     from uer_ds.config.model import ModelConfig
 
-ONE_WAY = ("rnn", "lstm", "gru", "gatedcnn")
-WITH_PREFIX = ("prefixlm", "llm_sft")
-TWO_WAY = ("birnn", "bilstm", "bigru")
+FREE_WHERE_TIED = ("dropout", "vocab_size")
+"""What may differ between tied streams: it is no part of their function (the vocabulary is the whole model's)."""
+
+RECURRENT = ("rnn", "lstm", "gru")
+"""Encoders that bidirectional is for."""
+
+FEWEST_BUCKETS, TOO_MANY_BUCKETS = 4, 512
+"""Of the relative position bias. Half are for either direction (a decoder has one only), half of those for single
+distances, and these must end before the last distance that is told apart, 128."""
 
 
 def check_model(config: ModelConfig) -> None:
     """Raise UserError for the first contradiction in `config`."""
-    if not 0.0 <= config.dropout < 1.0:
-        raise UserError(f"dropout is {config.dropout}; expected a number from 0 up to, not including, 1.")
+    _check_values(config)
     if config.encoder == "dual" or "dual" in config.embedding:
         _check_dual(config)
         return
+    if config.stream_0 is not None or config.stream_1 is not None:
+        raise UserError(
+            f"stream_0 and stream_1 belong to encoder 'dual', found encoder {config.encoder!r}; "
+            "remove them, or set encoder and embedding to dual."
+        )
     _check_given(config)
     _check_widths(config)
-    _check_decoder(config)
-    _check_tying(config)
-    _check_directions(config)
-    _check_targets(config)
+    check_training(config)
+
+
+def _check_values(config: ModelConfig) -> None:
+    """Numbers in their ranges, each name once."""
+    if not 0.0 <= config.dropout < 1.0:
+        raise UserError(f"dropout is {config.dropout}; expected a number from 0 up to, not including, 1.")
+    if not 0.0 <= config.layernorm_eps < 1.0:
+        raise UserError(f"layernorm_eps is {config.layernorm_eps}; expected a small number above 0, for example 1e-6.")
+    if not 0.0 <= config.label_smoothing < 1.0:
+        raise UserError(f"label_smoothing is {config.label_smoothing}; expected a number from 0 up to 1.")
+    for key in ("embedding", "tgt_embedding", "target"):
+        names = getattr(config, key)
+        if len(set(names)) < len(names):
+            raise UserError(f"{key} is {' '.join(names)}, which names a part twice; name each once.")
 
 
 def _check_dual(config: ModelConfig) -> None:
@@ -42,6 +64,37 @@ def _check_dual(config: ModelConfig) -> None:
         )
     if config.stream_0 is None or config.stream_1 is None:
         raise UserError("encoder is 'dual' but stream_0 or stream_1 is missing; give both as objects of model keys.")
+    if config.target or config.data_processor:
+        found = f"target {' '.join(config.target)}" if config.target else f"data_processor {config.data_processor}"
+        raise UserError(
+            f"encoder is 'dual' and {found}, but a model of two streams has no objective of pre-training; "
+            "train it with `uer-ds finetune siamese`."
+        )
+    if config.decoder:
+        raise UserError(f"encoder is 'dual' and decoder {config.decoder!r}, but two streams have none; remove it.")
+    _check_streams(config.stream_0, config.stream_1, config.tie_weights)
+
+
+def _check_streams(first: ModelConfig, second: ModelConfig, tied: bool) -> None:
+    for name, stream in (("stream_0", first), ("stream_1", second)):
+        for key, wrong in (
+            ("encoder", stream.encoder == "dual"),
+            ("decoder", stream.decoder),
+            ("target", stream.target),
+        ):
+            if wrong:
+                value = getattr(stream, key)
+                raise UserError(
+                    f"{name} has {key} {value if isinstance(value, str) else ' '.join(value)}, but a stream is one "
+                    "embedding and one encoder; remove it there."
+                )
+    for key in (field.name for field in dataclasses.fields(first)):
+        values = getattr(first, key), getattr(second, key)
+        if tied and key not in FREE_WHERE_TIED and values[0] != values[1]:
+            raise UserError(
+                f"tie_weights makes the second stream the first, but {key} is {values[0]} in stream_0 and {values[1]} "
+                "in stream_1; make them equal or remove tie_weights."
+            )
 
 
 def _check_given(config: ModelConfig) -> None:
@@ -60,14 +113,29 @@ def _check_given(config: ModelConfig) -> None:
         value = getattr(config, key)
         if value is not None and value < 1:
             raise UserError(f"{key} is {value}; expected a positive integer.")
-    if not config.embedding:
-        raise UserError("embedding is empty; name at least one part, for example word.")
+    _check_buckets(config)
+
+
+def _check_buckets(config: ModelConfig) -> None:
+    if not config.relative_position_embedding:
+        return
+    most = (TOO_MANY_BUCKETS // 2 if config.decoder else TOO_MANY_BUCKETS) - 1
+    if not FEWEST_BUCKETS <= config.relative_attention_buckets_num <= most:
+        raise UserError(
+            f"relative_attention_buckets_num is {config.relative_attention_buckets_num}; "
+            f"expected a number from {FEWEST_BUCKETS} to {most}."
+        )
 
 
 def _check_widths(config: ModelConfig) -> None:
+    if config.bidirectional and config.encoder not in RECURRENT:
+        raise UserError(
+            f"bidirectional is set, but encoder is {config.encoder!r}; it is for {', '.join(RECURRENT)}, remove it."
+        )
     assert config.hidden_size is not None and config.emb_size is not None
-    if config.encoder == "transformer":
+    if config.encoder == "transformer" or config.decoder:
         _check_heads(config)
+    if config.encoder == "transformer":
         if config.emb_size != config.hidden_size and not config.factorized_embedding_parameterization:
             raise UserError(
                 f"emb_size {config.emb_size} differs from hidden_size {config.hidden_size}; "
@@ -103,109 +171,3 @@ def _check_heads(config: ModelConfig) -> None:
             f"rotary_position_embedding needs an even head size, found {config.head_size}; "
             "change hidden_size, heads_num or attention_head_size."
         )
-
-
-def _check_decoder(config: ModelConfig) -> None:
-    if config.decoder is None:
-        if config.data_processor and OBJECTIVE_SPECS[config.data_processor].decoder:
-            raise UserError(
-                f"data_processor {config.data_processor!r} makes source and target sequences, but there is no decoder; "
-                "set decoder to transformer."
-            )
-        return
-    if not config.tgt_embedding:
-        raise UserError("decoder is set but tgt_embedding is empty; name its parts, for example word pos.")
-    if config.emb_size != config.hidden_size:
-        raise UserError(
-            f"emb_size {config.emb_size} differs from hidden_size {config.hidden_size}, but a decoder reads embeddings "
-            "of the width of its layers; make them equal."
-        )
-    _check_heads(config)
-    if config.target != ("lm",):
-        raise UserError(
-            f"target is {' '.join(config.target) or 'empty'}, but a decoder is trained as a language model; "
-            "set target to lm."
-        )
-
-
-def _check_tying(config: ModelConfig) -> None:
-    for switch, output, parts in _shared_tables(config):
-        if "word" not in parts:
-            raise UserError(
-                f"{switch} is set, but there is no word table to share: {output} needs embedding part word."
-            )
-    width = config.emb_size if config.factorized_embedding_parameterization else config.hidden_size
-    if config.tie_weights and "mlm" in config.target and config.emb_size != width:
-        raise _unequal_widths(config, "mlm")
-    if config.tie_weights and "lm" in config.target and config.emb_size != config.hidden_size:
-        raise _unequal_widths(config, "lm")
-    source, target = config.vocab_size, config.tgt_vocab_size
-    if config.decoder and config.share_embedding and source and target and source != target:
-        raise UserError(
-            f"share_embedding is set, but vocab_size is {source} and tgt_vocab_size {target}; use one vocabulary."
-        )
-
-
-def _shared_tables(config: ModelConfig) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(switch, what uses the table, embedding parts that must hold it)."""
-    if config.tie_weights and {"mlm", "lm"} & set(config.target):
-        yield "tie_weights", "the output matrix", config.tgt_embedding if config.decoder else config.embedding
-    if config.decoder and config.share_embedding:
-        yield "share_embedding", "the encoder", config.embedding
-        yield "share_embedding", "the decoder", config.tgt_embedding
-
-
-def _unequal_widths(config: ModelConfig, target: str) -> UserError:
-    return UserError(
-        f"tie_weights ties the output matrix of target {target!r} (width hidden_size {config.hidden_size}) to the word "
-        f"table (width emb_size {config.emb_size}); make them equal or remove tie_weights."
-    )
-
-
-def _check_directions(config: ModelConfig) -> None:
-    """A target that predicts from both sides must see both; one that predicts the next token must not see it."""
-    transformer = config.encoder == "transformer"
-    if "mlm" in config.target and transformer and config.mask != "fully_visible":
-        raise UserError(
-            f"target 'mlm' predicts from both sides, but mask is {config.mask!r}; set mask to fully_visible."
-        )
-    if "bilm" in config.target and config.encoder not in TWO_WAY:
-        raise UserError(
-            f"target 'bilm' reads two stacks that never see each other, but encoder is {config.encoder!r}; "
-            f"expected {', '.join(TWO_WAY)}."
-        )
-    if "lm" not in config.target or config.decoder:
-        return
-    if transformer and config.mask == "fully_visible":
-        raise UserError(
-            "target 'lm' predicts the next token, but mask fully_visible shows it; "
-            "set mask to causal or causal_with_prefix."
-        )
-    if not transformer and (config.encoder not in ONE_WAY or config.bidirectional):
-        kind = "bidirectional " if config.bidirectional else ""
-        raise UserError(
-            f"target 'lm' predicts the next token, but encoder {kind}{config.encoder!r} reads it; use target bilm with "
-            f"{', '.join(TWO_WAY)}, or one of {', '.join(ONE_WAY)}."
-        )
-
-
-def _check_targets(config: ModelConfig) -> None:
-    if config.labels_num is None and "cls" in config.target:
-        raise UserError("target 'cls' needs labels_num (the number of classes).")
-    if not 0.0 <= config.label_smoothing < 1.0:
-        raise UserError(f"label_smoothing is {config.label_smoothing}; expected a number from 0 up to 1.")
-    if config.data_processor is None:
-        return
-    if config.prefix_lm_loss and config.data_processor not in WITH_PREFIX:
-        raise UserError(
-            f"prefix_lm_loss is set, but data_processor {config.data_processor!r} makes no prefix; remove it, or use "
-            f"data_processor {' or '.join(WITH_PREFIX)}."
-        )
-    labels = OBJECTIVE_SPECS[config.data_processor].targets
-    for target in config.target:
-        if target not in labels:
-            makers = ", ".join(spec.name for spec in OBJECTIVE_SPECS.values() if target in spec.targets)
-            raise UserError(
-                f"target {target!r} has no labels in data_processor {config.data_processor!r}; "
-                f"use data_processor {makers}, or target {' '.join(sorted(labels))}."
-            )

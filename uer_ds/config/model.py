@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.checks import check_model
-from uer_ds.config.options import non_default_values, option, read_values
+from uer_ds.config.options import non_default_values, option, read_values, to_json
 from uer_ds.errors import UserError
 from uer_ds.registry import DECODERS, EMBEDDINGS, ENCODERS, OBJECTIVES, TARGETS
 
@@ -124,36 +124,53 @@ class ModelConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The keys that differ from their defaults, as JSON data."""
-        return non_default_values(self)
+        """The keys that differ from their defaults, as JSON data; of a stream, from what it would inherit."""
+        values = non_default_values(self)
+        for name, stream in (("stream_0", self.stream_0), ("stream_1", self.stream_1)):
+            if stream is not None:
+                values[name] = {
+                    key: to_json(value) for key, value in vars(stream).items() if value != _inherited(self, key)
+                }
+        return values
 
 
 def model_config_from_dict(values: dict[str, Any], where: str = "model configuration") -> ModelConfig:
-    """Build a `ModelConfig` from UER JSON keys; errors name `where`."""
-    checked = read_values(ModelConfig, _merge_streams(values), where)
+    """Build a `ModelConfig` from UER JSON keys; errors name `where`, and the stream where one is meant."""
+    checked = read_values(ModelConfig, _with_inheritance(values), where)
     try:
         return ModelConfig(**checked)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
 
-PAIR_KEYS = frozenset(
-    {"stream_0", "stream_1", "embedding", "encoder", "target", "tie_weights", "pooling", "labels_num", "data_processor"}
+OWN_KEYS = frozenset(
+    {
+        *("stream_0", "stream_1", "embedding", "encoder", "target", "tie_weights", "pooling"),
+        *("labels_num", "data_processor", "has_lmtarget_bias", "label_smoothing"),
+        *("decoder", "decoder_layers_num", "tgt_embedding", "tgt_vocab_size", "share_embedding"),
+    }
 )
-"""Keys that belong to a dual model as a whole, not to its streams."""
+"""Keys that a stream of a dual model does not have from the object around it."""
 
 
-def _merge_streams(values: dict[str, Any]) -> dict[str, Any]:
-    """Dual models: what a stream does not say for itself it has from the object around it (`PAIR_KEYS` excepted).
+def _with_inheritance(values: dict[str, Any]) -> dict[str, Any]:
+    """Dual models: what a stream does not say for itself it has from the object around it (`OWN_KEYS` excepted).
 
-    They have no target of their own unless one is named.
+    Neither has a target unless one is named.
     """
-    common = {key: value for key, value in values.items() if key not in PAIR_KEYS}
+    common = {key: value for key, value in values.items() if key not in OWN_KEYS}
     streams = {name: values[name] for name in ("stream_0", "stream_1") if isinstance(values.get(name), dict)}
     if not streams:
         return values
-    whole = {name: {**common, **stream, "target": []} for name, stream in streams.items()}
+    whole = {name: _with_inheritance({"target": [], **common, **stream}) for name, stream in streams.items()}
     return {"target": [], **values, **whole}
+
+
+def _inherited(config: ModelConfig, key: str) -> Any:
+    """What a stream of `config` has for `key` when it says nothing itself."""
+    if key == "target":
+        return ()
+    return getattr(ModelConfig if key in OWN_KEYS else config, key)
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:

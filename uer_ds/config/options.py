@@ -98,11 +98,18 @@ def _read_value(key: str, value: Any, expected: OptionType, where: str) -> Any:
     if expected.kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if dataclasses.is_dataclass(expected.kind) and isinstance(value, Mapping):
-        assert isinstance(expected.kind, type)
-        return expected.kind(**read_values(expected.kind, value, f"{where}: {key}"))
+        return _read_object(expected.kind, value, f"{where}: {key}")
     if not isinstance(value, expected.kind) or (expected.kind is int and isinstance(value, bool)):
         raise UserError(f"{where}: {key} is {value!r}; expected {_type_name(expected)}.")
     return value
+
+
+def _read_object(kind: Any, value: Mapping[str, Any], where: str) -> Any:
+    values = read_values(kind, value, where)
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _type_name(expected: OptionType) -> str:

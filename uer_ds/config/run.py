@@ -150,8 +150,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: model, data, optim, train and paths without defaults, and the whole engine JSON."""
-        parts = {name: non_default_values(getattr(self, name)) for name in ("model", "data", "optim", "train", "paths")}
-        return {**parts, "engine": self.engine}
+        parts = {name: non_default_values(getattr(self, name)) for name in ("data", "optim", "train", "paths")}
+        return {"model": self.model.to_dict(), **parts, "engine": self.engine}
 
 
 def _check_run(run: RunConfig) -> None:
@@ -163,6 +163,7 @@ def _check_run(run: RunConfig) -> None:
         "--save_checkpoint_steps": run.train.save_checkpoint_steps,
         "--report_steps": run.train.report_steps,
         "--max_skipped_updates": run.train.max_skipped_updates,
+        "--deepspeed_checkpoint_layers_num": run.train.deepspeed_checkpoint_layers_num,
     }
     for name in ("keep_checkpoints", "keep_every_checkpoint", "eval_steps", "eval_samples", "max_minutes"):
         if getattr(run.train, name) < 0:
@@ -194,7 +195,22 @@ def _check_run(run: RunConfig) -> None:
             f"--dataset_weights has {len(run.data.dataset_weights)} numbers and --dataset_path "
             f"{len(run.data.dataset_path)} folders; give one weight for each folder."
         )
+    _check_model_of_run(run)
     _check_positions(run.data, run.model)
+
+
+def _check_model_of_run(run: RunConfig) -> None:
+    """What pre-training asks of a model."""
+    model = run.model
+    if not model.target:
+        makers = OBJECTIVE_SPECS.get(model.data_processor or run.data.data_processor or "")
+        wanted = " ".join(makers.targets) if makers else "that of the objective, for example mlm"
+        raise UserError(f"target is empty, so there is nothing to train; set target to {wanted}.")
+    if run.train.deepspeed_checkpoint_activations and "transformer" not in (model.encoder, model.decoder):
+        raise UserError(
+            f"--deepspeed_checkpoint_activations recomputes layers of transformers, but encoder is {model.encoder!r}; "
+            "remove it."
+        )
 
 
 def _check_positions(data: DataConfig, model: ModelConfig) -> None:

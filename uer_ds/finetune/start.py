@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uer_ds.config.checks_of_training import sees_only_the_past
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
@@ -24,9 +25,6 @@ from uer_ds.storage.lazy import LazyTensor
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
 
 DEFAULT_MODEL = "bert/base_config"
-
-CAUSAL_MASKS = ("causal", "causal_with_prefix")
-ONE_WAY_ENCODERS = ("rnn", "lstm", "gru", "gatedcnn")
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,6 @@ def _kept(tensors: Mapping[str, LazyTensor], config: ModelConfig) -> dict[str, L
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(dropped)}
 
 
-def sees_only_the_past(config: ModelConfig) -> bool:
-    """Whether the first position of a row knows nothing of the others."""
-    if config.encoder == "transformer":
-        return config.mask in CAUSAL_MASKS
-    return config.encoder in ONE_WAY_ENCODERS and not config.bidirectional
-
-
 def _open(pretrained: str, config_path: str | None) -> OurModel:
     json_path = find_json("models", config_path, "--config_path") if config_path else None
     checkpoint = open_checkpoint(pretrained, None)
@@ -140,7 +131,7 @@ def _parts_for(task: Task, values: dict[str, Any]) -> dict[str, Any]:
     parts: dict[str, Any] = {"target": task.target, "data_processor": None, "labels_num": None}
     if "lm" not in task.target:
         parts.update(decoder=None, tgt_embedding=("word",), share_embedding=False, tgt_vocab_size=None)
-        parts["decoder_layers_num"] = None
+        parts.update(decoder_layers_num=None, has_lmtarget_bias=False, label_smoothing=0.0)
     if not task.target:
         parts["tie_weights"] = False
     return parts

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from uer_ds.config.batches import settle_batches
+from uer_ds.config.checks_of_training import notes_on
 from uer_ds.config.data import SamplingConfig
 from uer_ds.config.run import RunConfig
 from uer_ds.data.blend import Blend
@@ -346,7 +347,7 @@ class Trainer:
         if self.resume_from:
             done = f"{self.progress.updates} updates, {self.progress.tokens:,} tokens"
             lines.append(f"resume     {self.resume_from} ({done})")
-        return [*lines, *self.changes]
+        return [*lines, *self.changes, *(f"note       {note}" for note in notes_on(model))]
 
 
 def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
