@@ -1,4 +1,4 @@
-"""Measuring the two planes on which ranks talk, and what this installation can compile."""
+"""Measuring: the two planes on which ranks talk, matrix products, and what this installation can compile."""
 
 from __future__ import annotations
 
@@ -59,3 +59,23 @@ def latency(group: Group) -> float:
     for _ in range(4 * ROUNDS):
         group.sum([0.0])
     return (time.perf_counter() - began) / (4 * ROUNDS)
+
+
+GEMM_SIZES = {"cpu": (1024, 2048, 4096)}
+OTHER_GEMM_SIZES = (4096, 8192)
+
+
+def gemm_rate(dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """Operations a second of plain square products, the best size: the limit of what training can reach here."""
+    where, best = device(), 0.0
+    for size in GEMM_SIZES.get(where.type, OTHER_GEMM_SIZES):
+        a, b = (torch.randn(size, size, device=where).to(dtype) for _ in range(2))
+        a @ b
+        get_accelerator().synchronize()
+        runs, began = 0, time.perf_counter()
+        while runs < ROUNDS or time.perf_counter() - began < seconds:
+            a @ b
+            get_accelerator().synchronize()
+            runs += 1
+        best = max(best, 2.0 * size**3 * runs / (time.perf_counter() - began))
+    return best
