@@ -8,6 +8,7 @@ import numpy as np
 
 from uer_ds.tokenizers.base import Ids, Offsets, Tokenizer, offsets_of
 from uer_ds.tokenizers.special import SpecialTokens
+from uer_ds.tokenizers.spelling import UNKNOWN, Spelling, fold
 from uer_ds.tokenizers.vocabulary import Vocabulary
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -28,6 +29,10 @@ class StandIn(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self.tokens[i] for i in ids)
+
+    def spelling(self) -> Spelling:
+        characters = (fold(chr(i)) if not 0xD800 <= i < 0xE000 else UNKNOWN for i in range(self.vocab_size - 5))
+        return Spelling([*[UNKNOWN] * 5, *characters], fold)
 
     def _id(self, character: str) -> int:
         return 5 + ord(character) % (self.vocab_size - 5)

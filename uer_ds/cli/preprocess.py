@@ -168,8 +168,12 @@ def summary(manifest: Any) -> list[tuple[str, Any]]:
     """What a dataset holds, for `table`."""
     rows = [("layout", f"{manifest.layout} ({manifest.preparation})")]
     rows += [(name, manifest.totals[name]) for name in ("documents", "items", "tokens")]
-    left_out = {"empty lines left out": "empty_documents", "malformed lines left out": "malformed_lines"}
-    rows += [(words, manifest.totals[name]) for words, name in left_out.items() if manifest.totals[name]]
+    losses = {
+        "empty lines left out": "empty_documents",
+        "malformed lines left out": "malformed_lines",
+        "tokens without word bounds": "unplaced_tokens",
+    }
+    rows += [(words, manifest.totals[name]) for words, name in losses.items() if manifest.totals[name]]
     size = sum(file.bytes for shard in manifest.shards for file in shard.files)
     text = sum(source.bytes for source in manifest.sources)
     share = f"{size / text:.0%} of the corpus's {data_size(text)}"

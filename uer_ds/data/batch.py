@@ -58,6 +58,29 @@ class Batch:
             second=self.second.map(function) if self.second else None,
         )
 
+    def part(self, number: int, count: int) -> Batch:
+        """Columns `number` x S / `count` and on of every row, S / `count` of them; for a batch without decoder.
+
+        Labels of a whole row stay with part 0, which holds the first token.
+        """
+        length = self.ids.size(1)
+        assert length % count == 0 and self.decoder is None and self.second is None
+        columns = slice(number * length // count, (number + 1) * length // count)
+        positions = torch.arange(length).expand_as(self.ids) if self.positions is None else self.positions
+
+        def own(labels: Tensor) -> Tensor:
+            if labels.ndim == 1:
+                return labels if number == 0 else torch.full_like(labels, IGNORE)
+            return labels[:, columns]
+
+        return Batch(
+            ids=self.ids[:, columns],
+            segments=self.segments[:, columns],
+            positions=positions[:, columns],
+            documents=None if self.documents is None else self.documents[:, columns],
+            labels={name: own(labels) for name, labels in self.labels.items()},
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -1,6 +1,7 @@
-"""`Blend`: samples of several datasets in given shares; `StaticSamples`: the same few versions of every sample again.
+"""`Blend`: samples of several datasets in given shares; `StaticSamples`: the same few versions of every sample again;
+`RowParts`: a part of every row.
 
-Both are objectives made of objectives, as deterministic as those: no state but the epoch and the sample number.
+All are objectives made of objectives, as deterministic as those: no state but the epoch and the sample number.
 """
 
 from __future__ import annotations
@@ -61,6 +62,21 @@ class Blend:
             drawn = epochs[mine] * self._counts[c] + numbers[mine] - (self._ends[c] - self._counts[c])
             own_epochs, indices = np.divmod(drawn, self._sizes[c])
             yield self._parts[c], mine, own_epochs, permute(indices, int(self._sizes[c]), self._seed + c, own_epochs)
+
+
+class RowParts:
+    """Part `number` of `count` of every row of `objective`, for processes that share rows."""
+
+    def __init__(self, objective: Objective, number: int, count: int):
+        self.spec, self.dataset = objective.spec, objective.dataset
+        self._objective, self._part = objective, (number, count)
+
+    def __len__(self) -> int:
+        return len(self._objective)
+
+    def batch(self, epochs: Ints, numbers: Ints) -> Batch:
+        """Our columns of the samples `numbers` [B]."""
+        return self._objective.batch(epochs, numbers).part(*self._part)
 
 
 class StaticSamples:

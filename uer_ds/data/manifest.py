@@ -64,7 +64,8 @@ class ColumnRecord:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: its counts, what was left out of it (with the first malformed lines in words), and its files."""
+    """One shard: its counts, what was left out of it (with the first malformed lines in words), its files, and with how
+    many tokens the search for words came to nothing (`uer_ds.data.words`)."""
 
     name: str
     documents: int
@@ -74,6 +75,7 @@ class ShardRecord:
     malformed_lines: int
     malformed_examples: tuple[str, ...]
     files: tuple[FileRecord, ...]
+    unplaced_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Manifest:
     totals: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        counts = ("documents", "items", "tokens", "empty_documents", "malformed_lines")
+        counts = ("documents", "items", "tokens", "empty_documents", "malformed_lines", "unplaced_tokens")
         totals = {name: sum(getattr(shard, name) for shard in self.shards) for name in counts}
         object.__setattr__(self, "totals", totals)
 

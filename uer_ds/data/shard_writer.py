@@ -70,7 +70,7 @@ def write_shard(task: ShardTask, tokenizers: Tokenizers, advance: Callable[[int]
                 else:
                     writer.add_malformed(piece.source, part)
             writer.pair.end_document()
-        return writer.finish()
+        return writer.finish(words.unplaced if words else 0)
     except BaseException:
         writer.abort()
         raise
@@ -128,7 +128,7 @@ class ShardWriter:
                 f"{_places(self.examples)[0]}; mend it, or leave out --strict to skip and count such lines."
             )
 
-    def finish(self) -> ShardRecord:
+    def finish(self, unplaced_tokens: int) -> ShardRecord:
         """Make the files whole, then say so."""
         files = [*self.pair.finish(), *(column.finish() for column in self.columns.values())]
         record = ShardRecord(
@@ -140,6 +140,7 @@ class ShardWriter:
             malformed_lines=self.malformed,
             malformed_examples=tuple(_places(self.examples)),
             files=tuple(files),
+            unplaced_tokens=unplaced_tokens,
         )
         write_json(self.task.record_path, dataclasses.asdict(record))
         return record

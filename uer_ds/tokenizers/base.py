@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from uer_ds.errors import UserError
 from uer_ds.tokenizers.special import SpecialIds, SpecialTokens
+from uer_ds.tokenizers.spelling import UNKNOWN, Spelling, fold
 from uer_ds.tokenizers.vocabulary import Vocabulary, write_atomically
 
 Ids = NDArray[np.int32]
@@ -109,6 +110,10 @@ class Tokenizer(ABC):
         if lines[-1] == "":
             lines.pop()
         return self.encode_batch([line.removesuffix("\r") for line in lines])
+
+    def spelling(self) -> Spelling:
+        """What the tokens stand for, to find them again in a text."""
+        return Spelling([UNKNOWN if i == self.special.unk else fold(t) for i, t in enumerate(self.tokens)], fold)
 
     def require(self, *names: str) -> None:
         """Make sure that the vocabulary has these special tokens ("mask", "cls", ...); otherwise a `UserError`."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from uer_ds.tokenizers.base import Ids, Offsets, Tokenizer, encodable
 from uer_ds.tokenizers.sources import Sources
 from uer_ds.tokenizers.special import SpecialTokens
+from uer_ds.tokenizers.spelling import CONTINUATION, UNKNOWN, Spelling, fold
 from uer_ds.tokenizers.vocabulary import Vocabulary, vocabulary_text
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class WordPieceTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return join_pieces(self.tokens[index] for index in self.check_ids(ids))
+
+    def spelling(self) -> Spelling:
+        pieces = [fold(token.removeprefix(CONTINUATION)) for token in self.tokens]
+        assert self.special.unk is not None
+        pieces[self.special.unk] = UNKNOWN
+        return Spelling(pieces, fold)
 
     @functools.cached_property
     def _characters(self) -> CharacterTable:

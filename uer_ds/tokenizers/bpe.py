@@ -23,6 +23,7 @@ from uer_ds.errors import UserError
 from uer_ds.tokenizers.base import Ids, Offsets, Tokenizer, encodable, offsets_of
 from uer_ds.tokenizers.sources import Sources
 from uer_ds.tokenizers.special import SpecialTokens
+from uer_ds.tokenizers.spelling import UNKNOWN, Spelling, fold_bytes
 from uer_ds.tokenizers.vocabulary import Vocabulary, read_text, vocabulary_text
 
 VERSION_LINE = "#version"
@@ -98,6 +99,14 @@ class BpeTokenizer(Tokenizer):
 
         tokens = (self.tokens[index] for index in self.check_ids(ids))
         return b"".join(part for token in tokens for part in content(token)).decode("utf-8", "replace")
+
+    def spelling(self) -> Spelling:
+        """In bytes: a token may be a part of a character."""
+        printed = {ord(symbol): byte for byte, symbol in enumerate(byte_symbols())}
+        blank = str.maketrans("", "", " \t\r\n")
+        special = set(self.special_tokens.names().values())
+        tokens = [UNKNOWN if t in special else t.translate(printed).translate(blank) for t in self.tokens]
+        return Spelling(tokens, fold_bytes)
 
     @functools.cached_property
     def _symbols(self) -> list[str]:
