@@ -8,6 +8,8 @@ document is no chunk unless it fills one.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,9 @@ from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import PieceIndex
 
 Ints = NDArray[np.int64]
+MANY_ITEMS = 1 << 20
+"""Sentences that are looked at together when chunks are counted."""
+KEPT_DOCUMENTS = 64
 
 
 class SentenceChunks:
@@ -47,6 +52,56 @@ class SentenceChunks:
         if len(starts) > 1:
             return starts
         return np.array([low, min(low + self._size, int(starts[0]))])  # inside one long sentence
+
+
+class ChunksWithGap:
+    """Those chunks that have a sentence of at most `longest` tokens before their last one.
+
+    A document has any number of them, also none. Opening reads the table of sentences once, 3 x 10^7 of them a second.
+    """
+
+    def __init__(self, table: TokenTable, size: int, longest: int):
+        self._table, self._size, self._longest = table, size, longest
+        self._index = PieceIndex(table.documents, self._count_chunks)
+        self._windows = functools.lru_cache(KEPT_DOCUMENTS)(self._find_windows)  # a document may be a whole library
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def locate(self, numbers: Ints) -> list[Ints]:
+        """For each chunk the positions [n + 1] at which its n sentences begin and the last ends."""
+        return [
+            self._bounds(*place) for place in zip(*map(np.ndarray.tolist, self._index.locate(numbers)), strict=True)
+        ]
+
+    def _bounds(self, document: int, piece: int) -> Ints:
+        low = (
+            int(self._table.document_starts(np.array([document]))[0]) + int(self._windows(document)[piece]) * self._size
+        )
+        return self._table.item_starts(document, low, low + self._size)
+
+    def _count_chunks(self, documents: Ints) -> Ints:
+        if documents.ndim > 1:
+            return np.stack([self._count_chunks(row) for row in documents])
+        first, end = documents[[0, -1]].tolist()
+        if end - first > 1 and self._table.item_count(first, end) > MANY_ITEMS:
+            half = len(documents) // 2
+            return np.concatenate([self._count_chunks(documents[: half + 1]), self._count_chunks(documents[half:])])
+        owners = self._find(first, end)[0] if end > first else np.zeros(0, np.int64)
+        return np.bincount(owners - first, minlength=len(documents) - 1)
+
+    def _find_windows(self, document: int) -> Ints:
+        return self._find(document, document + 1)[1]
+
+    def _find(self, first: int, end: int) -> tuple[Ints, Ints]:
+        """Documents and windows of all chunks with a gap in the documents first .. end - 1."""
+        owners, starts, lengths = self._table.items(first, end)
+        windows = (starts - self._table.document_starts(owners)) // self._size
+        together = (owners[1:] == owners[:-1]) & (windows[1:] == windows[:-1])
+        gaps = np.flatnonzero(together & (lengths[:-1] <= self._longest))
+        owners, windows = owners[gaps], windows[gaps]
+        is_first = np.append(True, (np.diff(owners) != 0) | (np.diff(windows) != 0))[: len(gaps)]
+        return owners[is_first], windows[is_first]
 
 
 def sentences_up_to(bounds: Ints, length: int) -> int:

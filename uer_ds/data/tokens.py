@@ -99,6 +99,23 @@ class TokenTable:
         offsets = shard.pointers[first:end] // itemsize
         return np.append(offsets, shard.token_start(end)) + self._token_starts[s]
 
+    def items(self, first: int, end: int) -> tuple[Ints, Ints, Ints]:
+        """Of all items of the documents first .. end - 1: their documents, where they begin, and their lengths."""
+        found = []
+        for s, low, high in self._local_ranges(first, end):
+            bounds = self._shards[s].document_bounds[low : high + 1]
+            own = slice(bounds[0], bounds[-1])
+            documents = np.repeat(np.arange(low, high), np.diff(bounds)) + self._document_starts[s]
+            begins = self._shards[s].pointers[own] // self._tokens[s].itemsize + self._token_starts[s]
+            found.append((documents, begins, self._shards[s].sizes[own].astype(np.int64)))
+        documents, begins, lengths = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return documents, begins, lengths
+
+    def item_count(self, first: int, end: int) -> int:
+        """How many items the documents first .. end - 1 have."""
+        bounds = [(self._shards[s].document_bounds, low, high) for s, low, high in self._local_ranges(first, end)]
+        return sum(int(numbers[high] - numbers[low]) for numbers, low, high in bounds)
+
     def read(self, starts: Ints, counts: Ints) -> Ints:
         """The runs [start, start + count) of ids, one after another."""
         return self._read(self._tokens, starts, counts, np.int64)
@@ -118,6 +135,13 @@ class TokenTable:
 
     def has_column(self, column: ColumnRecord) -> bool:
         return any(column.name == other.name for other in self._dataset.manifest.columns)
+
+    def _local_ranges(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Each shard that holds some of the documents first .. end - 1, and their range inside it."""
+        for s, start in enumerate(self._document_starts[:-1].tolist()):
+            low, high = max(first - start, 0), min(end - start, self._indices[s].documents)
+            if low < high:
+                yield s, low, high
 
     def _locate(self, document: int) -> tuple[int, int]:
         s = int(np.searchsorted(self._document_starts, document, side="right")) - 1

@@ -132,7 +132,7 @@ class DocumentRows:
 
 
 class PieceIndex:
-    """Numbers the pieces of all documents, each of which has at least one.
+    """Numbers the pieces of all documents.
 
     `count_pieces` takes consecutive document numbers [..., K + 1] and returns the pieces of the first K [..., K]. It is
     called once for all documents here (about a second for 10^8 documents); one number is kept for each 128 documents.

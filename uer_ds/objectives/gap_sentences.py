@@ -1,9 +1,9 @@
 """`gsg`: write the sentences that were taken out of a chunk of text (Pegasus). One chunk a row, padded.
 
-Of the n sentences of a chunk round(0.3 n) are taken out, the first ones (`lead`) or random ones but never the last
-(`random`). Source: [CLS] the chunk with one [MASK] for each gap [SEP], cut to S; target: [CLS] the gap sentences [SEP],
-at most T tokens: one that does not fit stays in the source. A chunk without a gap gives a row without labels, which
-adds nothing to the loss (UER-py skips it).
+Of the n sentences of a chunk round(0.3 n) are taken out, the first ones (`lead`) or random ones (`random`), but never
+the last and none that is too long for a target of T tokens. Source: [CLS] the chunk with one [MASK] for each gap [SEP],
+cut to S; target: [CLS] the gap sentences [SEP]; one for which no room is left stays in the source. A chunk without a
+gap is no row.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from uer_ds.data.batch import Batch
-from uer_ds.data.chunks import SentenceChunks
+from uer_ds.data.chunks import ChunksWithGap
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws
 from uer_ds.data.tokens import TokenTable
@@ -33,7 +33,8 @@ class GapSentences:
         self.dataset = dataset
         self._table = TokenTable(dataset)
         self._seq_length, self._tgt_seq_length = options.seq_length, options.tgt_seq_length
-        self._chunks = SentenceChunks(self._table, options.seq_length - 2)
+        self._room = options.tgt_seq_length - 2
+        self._chunks = ChunksWithGap(self._table, options.seq_length - 2, self._room)
         self._lead = options.sentence_selection_strategy == "lead"
         self._pad, self._cls, self._sep, self._mask = options.special_ids(self.spec)
         self._draws = Draws(options.seed, "gsg/sentences")
@@ -43,7 +44,7 @@ class GapSentences:
 
     def batch(self, epochs: Ints, numbers: Ints) -> Batch:
         """[B, S] source rows, a decoder of [B, T - 1], labels "lm" [B, T - 1]."""
-        _, chunks = self._chunks.locate(numbers)
+        chunks = self._chunks.locate(numbers)
         keys = self._draws.words(epochs, numbers, max(len(bounds) for bounds in chunks))
         gaps = [self._gaps(np.diff(bounds), key) for bounds, key in zip(chunks, keys, strict=True)]
         source = RowBuilder(self._table, len(chunks), self._seq_length, self._pad)
@@ -57,17 +58,19 @@ class GapSentences:
             source.add_run(starts, np.where(is_gap, 0, ends - starts), 1)
             source.add_token(self._mask, 1, is_gap > 0)
         source.add_token(self._sep, 1)
-        target.add_token(self._sep, 1, np.array([gap.any() for gap in gaps], dtype=bool))
+        target.add_token(self._sep, 1)
         decoder, labels = shifted(target, self._pad)
         return Batch(ids=tensor(source.ids), segments=tensor(source.segments), labels={"lm": labels}, decoder=decoder)
 
     def _gaps(self, lengths: Ints, keys: Ints) -> Flags:
         """Which sentences of a chunk are taken out."""
-        count = len(lengths)
-        wanted = np.zeros(count, dtype=bool)
-        gaps = round(GAP_SHARE * count)  # halves to even, as UER-py
-        wanted[np.arange(gaps) if self._lead else np.argsort(keys[: count - 1], kind="stable")[:gaps]] = True
-        room = self._tgt_seq_length - 2
+        gaps = round(GAP_SHARE * len(lengths))  # halves to even, as UER-py
+        candidates = np.flatnonzero(lengths[:-1] <= self._room)
+        if not self._lead:
+            candidates = candidates[np.argsort(keys[candidates], kind="stable")]
+        wanted = np.zeros(len(lengths), dtype=bool)
+        wanted[candidates[:gaps]] = True
+        room = self._room
         for k in np.flatnonzero(wanted):
             wanted[k] = lengths[k] <= room
             room -= lengths[k] if wanted[k] else 0
