@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from uer_ds.config.model import read_json_object
+from uer_ds.config.resources import find_json
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -83,8 +86,36 @@ def write_text(path: Path, lines: int, seed: int) -> None:
             file.write(text + "。\n")
 
 
+PARTITIONS_ALL = {
+    "stage3_param_persistence_threshold": 0,
+    "stage3_max_reuse_distance": 0,
+    "stage3_prefetch_bucket_size": 5000,
+}
+"""The shipped limits are for large models: every tensor of a small one would stay whole on every rank. With these all
+are divided, fetched some layers ahead, and let go after each use."""
+
+
+def partitioning(name: str) -> dict[str, Any]:
+    """The shipped DeepSpeed JSON `name`, which under stage 3 also divides the tensors of a small model."""
+    shipped = read_json_object(find_json("ds_configs", name, "test"))
+    zero = shipped.get("zero_optimization", {})
+    return {**shipped, "zero_optimization": {**zero, **PARTITIONS_ALL}} if zero.get("stage") == 3 else shipped
+
+
+def partitioning_path(folder: Path, name: Any) -> Any:
+    """Where `partitioning(name)` lies, in `folder`; other stages than 3 as they are shipped."""
+    if not str(name).startswith("zero3"):
+        return name
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(partitioning(name)))
+    return path
+
+
 def pretrain_options(material: Path, output: Path, **options: Any) -> list[str]:
-    """Arguments of `uer-ds pretrain` on the small material; `options` over the usual ones, None to leave one out."""
+    """Arguments of `uer-ds pretrain` on the small material; `options` over the usual ones, None to leave one out.
+
+    A `ds_config` of stage 3 is `partitioning` what is shipped under that name.
+    """
     usual: dict[str, Any] = {
         "dataset_path": material / "dataset",
         "config_path": material / "model.json",
@@ -97,6 +128,8 @@ def pretrain_options(material: Path, output: Path, **options: Any) -> list[str]:
         "dropout": 0.0,
         "max_grad_norm": 1.0,
     }
+    if "ds_config" in options:
+        usual["ds_config"] = partitioning_path(material, options.pop("ds_config"))
     words: list[str] = []
     for name, value in {**usual, **options}.items():
         if value is True:

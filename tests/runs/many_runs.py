@@ -3,7 +3,8 @@
 deepspeed --num_accelerators 2 tests/runs/many_runs.py runs.json     [{"options": [...], "stop_after": 10 or null}, ...]
 
 Other keys of an entry: "checkpoint", a folder that is copied to the output first; "dump": "before" or "after" training,
-everything in the engine is gathered and saved as `engine.pt`.
+everything in the engine is gathered and saved as `engine.pt`. How many tensors of the model rank 0 holds in which way
+between forward and backward is in `tensors.json`.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def main(plan: Path) -> None:
             if not entry.get("save", True):
                 trainer._save = lambda progress: None  # type: ignore[method-assign]
             poison(trainer, **entry.get("poison", {}))
+            count_tensors(trainer)
             if entry.get("dump") == "before":
                 dump(trainer)
             try:
@@ -97,6 +99,27 @@ def main(plan: Path) -> None:
                 (output / f"error-{group.place.rank}.txt").write_text(str(error))
             if entry.get("dump") == "after":
                 dump(trainer)
+
+
+def count_tensors(trainer: Trainer) -> None:
+    """Between forward and backward: how many tensors there are, are cut over the ranks, let go, cut again (hpZ)."""
+    backward = trainer.engine.backward_and_step
+
+    def counted(loss: torch.Tensor) -> None:
+        trainer.engine.backward_and_step = backward  # type: ignore[method-assign]
+        tensors = list(trainer.engine.model.parameters())
+        parts = [tensor for tensor in tensors if not getattr(tensor, "ds_persist", True)]
+        counts = {
+            "all": len(tensors),
+            "cut": len(parts),
+            "let go": sum(tensor.numel() == 0 for tensor in parts),
+            "cut again": sum(tensor.ds_secondary_tensor is not None for tensor in parts),
+        }
+        if trainer.group.place.is_first:
+            (trainer.output / "tensors.json").write_text(json.dumps(counts))
+        backward(loss)
+
+    trainer.engine.backward_and_step = counted  # type: ignore[method-assign]
 
 
 def copy_checkpoint(checkpoint: Path, output: Path) -> None:

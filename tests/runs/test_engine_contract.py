@@ -70,6 +70,13 @@ def test_two_ranks_follow_the_plain_loop(name: str, trained: Path, expected: lis
     assert expected[-1] < expected[0] - 0.2
 
 
+@pytest.mark.parametrize("name", [name for name in (*STAGES, *HALF) if name.startswith("zero3")])
+def test_stage_3_really_divides(name: str, trained: Path) -> None:
+    """Every tensor is cut over the ranks, and let go after its use."""
+    tensors = json.loads((trained / name / "tensors.json").read_text())
+    assert tensors["cut"] == tensors["let go"] == tensors["all"] > 20
+
+
 def test_ranks_with_different_label_counts_follow_the_plain_loop(trained: Path, material: Path, tmp_path: Path) -> None:
     plain = reference_losses(read_config(pretrain_options(material, tmp_path, no_packing=True)), sequences=32)
     assert losses(trained / "padded") == pytest.approx(plain, rel=1e-5)

@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.runs.conftest import Run, metrics, pretrain_options
+from tests.runs.conftest import Run, metrics, partitioning, pretrain_options
 from tests.runs.reference import read_config, reference_losses
-from uer_ds.config.model import read_json_object
-from uer_ds.config.resources import find_json
 
 UPDATES = 8
 EXACT = ("flops", "comms", "clock", "csv", "again", "hpz", "cut-smaller")
@@ -24,8 +22,8 @@ WHOLE = ("lamb", "muon", "muon_bf16")
 
 
 def shipped(name: str, **sections: Any) -> dict[str, Any]:
-    """A shipped configuration with sections of a feature."""
-    return {**read_json_object(find_json("ds_configs", name, "test")), **sections}
+    """A shipped configuration with sections of a feature; under stage 3 it divides every tensor of a small model."""
+    return {**partitioning(name), **sections}
 
 
 def engines(folder: Path) -> dict[str, dict[str, Any]]:
@@ -86,6 +84,14 @@ def losses(output: Path) -> list[float]:
 @pytest.mark.parametrize("name", EXACT)
 def test_a_feature_changes_no_loss(name: str, trained: Path, expected: list[float]) -> None:
     assert losses(trained / name) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hpz", "cut-smaller", "lion3"])
+def test_stage_3_really_divides(name: str, trained: Path) -> None:
+    """And the second partition of hpZ is made."""
+    tensors = json.loads((trained / name / "tensors.json").read_text())
+    assert tensors["cut"] == tensors["let go"] == tensors["all"] > 20
+    assert tensors["cut again"] == (tensors["all"] if name == "hpz" else 0)
 
 
 def test_autocast_stays_near_the_plain_loop(trained: Path, expected: list[float]) -> None:
