@@ -38,7 +38,7 @@ def task_model(**more: object) -> TaskModel:
     torch.manual_seed(0)
     values = {**SIZES, "embedding": ["word", "pos", "seg"], "target": [], "max_seq_length": 16, "dropout": 0.0, **more}
     body = build_model(model_config_from_dict(values))
-    return TaskModel(body, PooledHead(16, 3, "first", classification()))
+    return TaskModel(body, PooledHead(16, 3, "first", classification(), "cls"))
 
 
 def batch(rows: int = 4, length: int = 8) -> Batch:

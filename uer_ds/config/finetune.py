@@ -48,6 +48,7 @@ class FinetuneTraining:
     freeze_embedding: bool = option(False, "keep the embedding as it is")
     freeze_layers: int = option(0, "keep the embedding and this many of the lowest layers as they are")
     layer_lr_decay: float = option(1.0, "learning rate of a layer = this factor times that of the layer above")
+    r_drop_alpha: float = option(0.0, "weight of how far two passes with different dropout are apart; 0: one pass")
     map_labels: bool = option(False, "labels are names, numbered in sorted order; default: numbers from 0")
     loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
 
@@ -217,6 +218,10 @@ def _check(run: FinetuneRun) -> None:
         raise UserError(f"--learning_rate is {run.optim.learning_rate}; expected a positive number.")
     if not 0.0 <= run.optim.warmup <= 1.0:
         raise UserError(f"--warmup is {run.optim.warmup}; expected a fraction of all updates, from 0 to 1.")
+    if training.r_drop_alpha < 0:
+        raise UserError(f"--r_drop_alpha is {training.r_drop_alpha}; expected 0 or more.")
+    if training.r_drop_alpha and run.adversarial.use_adv:
+        raise UserError("--r_drop_alpha and --use_adv each change the loss; give one of them.")
     if run.lora.use_lora:
         _check_lora(run)
 

@@ -17,6 +17,7 @@ from uer_ds.finetune.adversarial import Adversarial
 from uer_ds.finetune.lora import add_adapters
 from uer_ds.finetune.material import Material
 from uer_ds.finetune.model import TaskModel, file_name, freeze, rate_factors
+from uer_ds.finetune.r_drop import RDrop
 from uer_ds.models.init import decays
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import WeightReport, load_tensors
@@ -62,4 +63,12 @@ def _build_model(
     if run.lora.use_lora:
         add_adapters(model, run.lora, report.missing if report else (), run.training.seed)
     freeze(model, run.training.freeze_embedding, run.training.freeze_layers)
-    return Adversarial(model, run.adversarial) if run.adversarial.use_adv else model, report
+    return _trained(model, run), report
+
+
+def _trained(model: TaskModel, run: FinetuneRun) -> nn.Module:
+    """The model, or what makes its training harder around it."""
+    if run.adversarial.use_adv:
+        return Adversarial(model, run.adversarial)
+    alpha = run.training.r_drop_alpha
+    return RDrop(model, alpha) if alpha else model

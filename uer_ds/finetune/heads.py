@@ -23,9 +23,13 @@ Losses = Callable[[Tensor, Batch], Terms]
 
 
 class Head(nn.Module):
-    """What stands on a body. `learn` and `answer` are what the engine calls; the rest are their parts."""
+    """What stands on a body. `learn` and `answer` are what the engine calls; the rest are their parts.
+
+    `classes` names the label whose classes `scores` [.., K] rank; None where they are something else.
+    """
 
     terms: Losses
+    classes: str | None = None
 
     def learn(self, body: Model, batch: Batch) -> Terms:
         """What the batch's labels cost."""
@@ -51,12 +55,12 @@ class Head(nn.Module):
 class PooledHead(Head):
     """A vector for the row, a dense layer with tanh, then K scores: classification, regression, several labels."""
 
-    def __init__(self, hidden_size: int, outputs: int, pooling: str, losses: Losses):
+    def __init__(self, hidden_size: int, outputs: int, pooling: str, losses: Losses, classes: str | None = None):
         super().__init__()
         self.output_layer_1 = Linear(hidden_size, hidden_size)
         self.output_layer_2 = Linear(hidden_size, outputs)
         self.pooling = pooling
-        self.terms = losses
+        self.terms, self.classes = losses, classes
 
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[B, S, H] -> [B, K]"""
@@ -67,10 +71,10 @@ class PooledHead(Head):
 class TokenHead(Head):
     """K scores for every token."""
 
-    def __init__(self, hidden_size: int, outputs: int, losses: Losses):
+    def __init__(self, hidden_size: int, outputs: int, classes: str):
         super().__init__()
         self.output_layer = Linear(hidden_size, outputs)
-        self.terms = losses
+        self.terms, self.classes = classification(classes), classes
 
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[B, S, H] -> [B, S, K]"""
@@ -111,6 +115,8 @@ class SpanHead(Head):
 class ChoiceHead(Head):
     """One score for each of an example's rows, from its first token; the likeliest row is the answer."""
 
+    classes = "cls"
+
     def __init__(self, hidden_size: int, choices: int, dropout: float):
         super().__init__()
         self.output_layer = Linear(hidden_size, 1)
@@ -125,6 +131,8 @@ class ChoiceHead(Head):
 
 class PairHead(Head):
     """Two texts read apart: K scores from [u; v; |u - v|; u * v] (Reimers and Gurevych 2019)."""
+
+    classes = "cls"
 
     def __init__(self, hidden_size: int, outputs: int, pooling: str):
         super().__init__()
@@ -181,6 +189,8 @@ class ContrastiveHead(Head):
 
 class AnswerWordHead(Head):
     """The model's own mlm head at the row's one [MASK]: scores of the answer words only."""
+
+    classes = "cls"
 
     def __init__(self, mask: int, words: Sequence[int]):
         super().__init__()

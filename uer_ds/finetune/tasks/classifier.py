@@ -74,7 +74,7 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
         raise UserError(f"--class_weights has {len(weights)} numbers; expected {len(labels)}, one for each label.")
     losses = distillation(options.soft_alpha, weights) if options.soft_targets else classification(weights=weights)
     assert config.hidden_size is not None
-    return PooledHead(config.hidden_size, len(labels), config.pooling, losses)
+    return PooledHead(config.hidden_size, len(labels), config.pooling, losses, classes="cls")
 
 
 def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:

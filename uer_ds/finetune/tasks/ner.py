@@ -16,7 +16,7 @@ from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import in_blocks
 from uer_ds.finetune.examples import Example, Values
-from uer_ds.finetune.heads import Head, TokenHead, classification
+from uer_ds.finetune.heads import Head, TokenHead
 from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.tokenizers import Tokenizer
@@ -76,7 +76,7 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
         from uer_ds.finetune.crf import CrfHead
 
         return CrfHead(config.hidden_size, len(labels))
-    return TokenHead(config.hidden_size, len(labels), classification("tags"))
+    return TokenHead(config.hidden_size, len(labels), classes="tags")
 
 
 def tags_of(output: Output, labels: Labels) -> list[str]:
