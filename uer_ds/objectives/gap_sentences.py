@@ -28,7 +28,7 @@ class GapSentences:
     spec = OBJECTIVE_SPECS["gsg"]
 
     def __init__(self, dataset: Dataset, options: RowOptions):
-        require_length("--seq_length", options.seq_length, 3, self.spec.name)
+        require_length("--seq_length", options.seq_length, 4, self.spec.name)
         require_length("--tgt_seq_length", options.tgt_seq_length, 3, self.spec.name)
         self.dataset = dataset
         self._table = TokenTable(dataset)
