@@ -161,3 +161,10 @@ def test_light_commands_import_nothing_heavy(command: str) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_the_wheel_carries_what_clusters_need() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["data-files"]
+    carried = {path for globs in declared.values() for glob in globs for path in ROOT.glob(glob)}
+    needed = {path for path in (ROOT / "launch").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path.name for path in needed - carried} == {"doctor.py", "pretrain.py"}  # doors, which `uer-ds` opens too

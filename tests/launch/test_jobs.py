@@ -14,8 +14,8 @@ import yaml
 from uer_ds.cli.main import COMMANDS, main
 from uer_ds.config.recipes import load_recipe
 from uer_ds.errors import UserError
-from uer_ds.launch.hostfile import check_hosts, read_hostfile
-from uer_ds.launch.slurm import Job, render, submit
+from uer_ds.launch.hostfile import LAUNCHERS, check_hosts, check_launcher, read_hostfile
+from uer_ds.launch.slurm import Job, cores, render, submit
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (ROOT / "launch/slurm/pretrain.sbatch").read_text(encoding="utf-8")
@@ -28,6 +28,7 @@ JOB = Job(
     requests=["--partition=gpu", "--time=1-0"],
     warning_seconds=300,
     retries=3,
+    output="/data/my run",
     logs="/data/my run/logs",
     python="/opt/python",
     clone="",
@@ -38,7 +39,7 @@ JOB = Job(
 def settings(script: str) -> dict[str, str]:
     """The variables of the script's upper part, as bash understands them."""
     upper = script[: script.index("# ---- below")]
-    names = "PYTHON CLONE LOGS DEVICES PROCESSES RETRIES"
+    names = "PYTHON CLONE OUTPUT LOGS DEVICES PROCESSES RETRIES"
     show = "".join(f'echo "{name}=${name}"\n' for name in names.split()) + 'printf "<%s>" "${OPTIONS[@]}"'
     lines = subprocess.run(["bash"], input=upper + show, capture_output=True, text=True, check=True).stdout.splitlines()
     return {**dict(line.split("=", 1) for line in lines[:-1]), "OPTIONS": lines[-1]}
@@ -57,6 +58,7 @@ def test_the_script_of_a_job() -> None:
     assert settings(script) == {
         "PYTHON": "/opt/python",
         "CLONE": "",
+        "OUTPUT": "/data/my run",
         "LOGS": "/data/my run/logs",
         "DEVICES": "8",
         "PROCESSES": "32",
@@ -78,6 +80,94 @@ def test_on_cpus_no_gpu_is_asked_for() -> None:
     assert settings(script)["PROCESSES"] == "8"
 
 
+@pytest.mark.parametrize(
+    ("gpus", "tasks_per", "given", "expected"),
+    [
+        (8, "node", None, "--cpus-per-task=64"),
+        (8, "gpu", None, "--cpus-per-task=8"),
+        (8, "node", "16", "--cpus-per-task=16"),
+        (0, "node", None, "--exclusive"),
+    ],
+)
+def test_a_task_gets_more_than_one_core(gpus: int, tasks_per: str, given: str | None, expected: str) -> None:
+    assert cores(gpus, tasks_per, given) == [expected]
+
+
+FAKE_COMMANDS = {
+    "scontrol": """#!/bin/bash
+case "$1 $2" in
+"show hostnames") echo n1 ;;
+"show node") echo "   NodeAddr=127.0.0.1 NodeHostName=n1" ;;
+requeue*) touch "$FOLDER/requeued" ;;
+esac""",
+    "srun": """#!/bin/bash
+echo "$SRUN_CPUS_PER_TASK" >"$FOLDER/cores"
+case "$*" in *check-node*) exit 0 ;; esac
+[ -z "$MAKES" ] || mkdir -p "$FOLDER/run/$MAKES"
+exit "$ENDS"
+""",
+}
+
+
+class FakeSlurm:
+    """The job script as SLURM starts it again and again, with commands that do as they are told."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name, text in FAKE_COMMANDS.items():
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        job = dataclasses.replace(JOB, python="python3", retries=2, output=f"{folder}/run", logs=f"{folder}/run/logs")
+        self.script = render(job, TEMPLATE)
+
+    def start(self, ends: int, makes: str = "", **variables: str) -> tuple[int, bool, str]:
+        """One start whose run `ends` so and `makes` a checkpoint: status, whether it is queued again, what is said."""
+        environ = {"PATH": f"{self.folder}:{os.environ['PATH']}", "FOLDER": str(self.folder), "ENDS": str(ends)}
+        environ |= {"MAKES": makes, "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1"}
+        environ |= {"SLURM_CPUS_ON_NODE": "24", "SLURM_NTASKS_PER_NODE": "2", **variables}
+        done = subprocess.run(["bash"], input=self.script, env=environ, capture_output=True, text=True)
+        requeued = self.folder / "requeued"
+        again = requeued.exists()
+        requeued.unlink(missing_ok=True)
+        return done.returncode, again, done.stderr
+
+
+def test_only_failures_in_a_row_end_a_job(tmp_path: Path) -> None:
+    slurm = FakeSlurm(tmp_path)
+    for number in (9, 10, 11, 12):  # four lost nodes, each after a new checkpoint; 10 is newer than 9
+        status, again, said = slurm.start(69, f"checkpoint-{number}")
+        assert (status, again) == (75, True)
+        assert "failure 1 of at most 2" in said
+    assert slurm.start(137)[:2] == (75, True)
+    status, again, said = slurm.start(69)
+    assert (status, again) == (69, False)
+    assert "failure 3; given up" in said
+
+
+def test_stops_without_a_new_checkpoint_are_failures(tmp_path: Path) -> None:
+    """A time limit that is too short even for the start must not begin anew for ever."""
+    slurm = FakeSlurm(tmp_path)
+    for updates in range(1, 5):
+        status, again, said = slurm.start(75, f"checkpoint-{updates}")
+        assert (status, again) == (75, True)
+        assert "saved and stopped on request" in said
+    assert [slurm.start(75)[:2] for _ in range(3)] == [(75, True), (75, True), (75, False)]
+
+
+def test_a_mistake_ends_a_job_at_once(tmp_path: Path) -> None:
+    slurm = FakeSlurm(tmp_path)
+    assert slurm.start(2)[:2] == (2, False)
+    assert slurm.start(0, "checkpoint-1")[:2] == (0, False)
+
+
+def test_steps_get_the_cores_of_the_job(tmp_path: Path) -> None:
+    slurm = FakeSlurm(tmp_path)
+    slurm.start(0)
+    assert (tmp_path / "cores").read_text() == "12\n"
+    slurm.start(0, SLURM_CPUS_PER_TASK="5")
+    assert (tmp_path / "cores").read_text() == "5\n"
+
+
 def test_a_job_without_nodes_is_refused() -> None:
     with pytest.raises(UserError, match="--nodes is 0"):
         dataclasses.replace(JOB, nodes=0)
@@ -94,9 +184,11 @@ def test_the_script_as_it_lies_there_is_whole() -> None:
     found, asked = settings(TEMPLATE), requests(TEMPLATE)
     nodes = next(int(request.split("=")[1]) for request in asked if request.startswith("--nodes="))
     assert f"--gpus-per-node={found['DEVICES']}" in asked
+    assert cores(int(found["DEVICES"]), "node", None)[0] in asked
     assert int(found["PROCESSES"]) == nodes * int(found["DEVICES"])
     assert load_recipe(found["OPTIONS"].split("><")[1])
-    assert f"{found['LOGS']}".startswith("output/")
+    assert found["LOGS"].startswith(f"{found['OUTPUT']}/")
+    assert found["OPTIONS"].endswith(f"<--output_model_path><{found['OUTPUT']}>")
 
 
 def test_kubernetes_template() -> None:
@@ -175,6 +267,22 @@ def test_hosts_that_do_not_answer_are_found(tmp_path: Path) -> None:
     assert unfit == {"good": "node good: no devices. (status 2)"}
     assert "not installed" in check_hosts(["good"], "true", ["/nowhere/ssh"])["good"]
     assert "no answer within 0.2" in check_hosts(["good"], "sleep 5", [str(ssh)], timeout=0.2)["good"]
+
+
+def test_the_launcher_of_several_hosts_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"by pdsh, which is not on PATH; apt-get install pdsh, or start each host by"):
+        check_launcher("pdsh")
+    (tmp_path / "ompi_info").write_text("")
+    (tmp_path / "ompi_info").chmod(0o755)
+    check_launcher("openmpi")
+    with pytest.raises(UserError, match=r"not on PATH; apt-get install pdsh, or --launcher openmpi\."):
+        check_launcher("pdsh")
+
+
+def test_launchers_are_those_of_deepspeed() -> None:
+    runner = pytest.importorskip("deepspeed.launcher.runner")
+    assert set(LAUNCHERS) == set(runner.LAUNCHER_CLASSES)
 
 
 def test_a_shared_folder_that_is_not_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

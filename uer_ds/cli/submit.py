@@ -3,7 +3,8 @@
 Options of the run come after `--`; they are checked here, before the job waits in a queue.
   uer-ds submit --recipe bert_xlarge --nodes 4 --gpus_per_node 8 --time 1-0 -- --dataset_path D --output_model_path O
   uer-ds submit --hostfile hostfile -- --recipe bert_large --dataset_path D --output_model_path O
-The job checks its nodes, saves before its time limit, is queued again and goes on by itself. --dry_run only shows.
+The job checks its nodes, saves before its time limit, is queued again and goes on by itself. --dry_run only shows, and
+says what is wrong with the options all the same.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from pathlib import Path
 
 from uer_ds.cli import pretrain
 from uer_ds.cli.parser import Parser
+from uer_ds.config.batches import settle_batches
 from uer_ds.config.resources import resource_root
 from uer_ds.errors import UserError
-from uer_ds.launch.hostfile import check_hosts, read_hostfile
-from uer_ds.launch.slurm import TASKS, Job, render, submit
+from uer_ds.launch.hostfile import LAUNCHERS, check_hosts, check_launcher, read_hostfile
+from uer_ds.launch.slurm import TASKS, Job, cores, render, submit
 
 CLONE = Path(__file__).resolve().parents[2]
+
+REQUESTS = ("partition", "account", "time", "qos", "constraint", "exclude", "mem")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     job.add_argument("--tasks_per", choices=TASKS, default="node", help="SLURM tasks: one a node, or one a process")
     job.add_argument("--recipe", metavar="NAME", help="the run's recipe (the same as -- --recipe NAME)")
     job.add_argument("--job_name", default="uer_ds", metavar="NAME", help="default: uer_ds")
-    for name in ("partition", "account", "time", "qos", "constraint", "exclude", "cpus_per_task", "mem"):
+    for name in REQUESTS:
         job.add_argument(f"--{name}", metavar="X", help=f"sbatch --{name.replace('_', '-')}")
+    job.add_argument(
+        "--cpus_per_task",
+        metavar="X",
+        help="sbatch --cpus-per-task; default: 8 for each GPU; without GPUs whole nodes (--exclusive)",
+    )
     job.add_argument("--sbatch", action="append", default=[], metavar="'--OPTION=X'", help="any other option of sbatch")
     job.add_argument(
         "--warning_seconds", type=int, default=180, metavar="N", help="save so long before the time limit (default 180)"
     )
-    job.add_argument("--retries", type=int, default=5, metavar="N", help="starts after a lost node (default 5)")
+    job.add_argument(
+        "--retries",
+        type=int,
+        default=5,
+        metavar="N",
+        help="starts after a lost node without a new checkpoint (default 5)",
+    )
     job.add_argument("--logs", metavar="DIR", help="default: logs in the output folder; all nodes must see it")
     job.add_argument("--python", default=sys.executable, help="Python with uer_ds on the nodes (default: this one)")
     job.add_argument("--hostfile", metavar="FILE", help="no SLURM: check these hosts by ssh, then use `deepspeed`")
+    job.add_argument(
+        "--launcher", choices=list(LAUNCHERS), default="pdsh", help="how deepspeed reaches the hosts (default: pdsh)"
+    )
+    job.add_argument("--deepspeed", action="append", default=[], metavar="'--OPTION=X'", help="any option of deepspeed")
     job.add_argument("--dry_run", action="store_true", help="show the script or the command, change nothing")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="-- OPTIONS", help="of uer-ds pretrain")
 
@@ -55,16 +74,18 @@ def run(args: argparse.Namespace) -> int:
     if args.hostfile:
         return start_on_hosts(args, options)
     per_node = args.processes_per_node or args.gpus_per_node or 1
-    output = checked_output(options, args.nodes * per_node)
+    processes = args.nodes * per_node
+    output, options = with_output(options, args.job_name, processes)
     job = Job(
         nodes=args.nodes,
         processes_per_node=per_node,
         gpus_per_node=args.gpus_per_node,
         tasks_per=args.tasks_per,
         name=args.job_name,
-        requests=requests(args),
+        requests=[*cores(args.gpus_per_node, args.tasks_per, args.cpus_per_task), *requests(args)],
         warning_seconds=args.warning_seconds,
         retries=args.retries,
+        output=str(output.absolute()),
         logs=str(Path(args.logs or output / "logs").absolute()),
         python=args.python,
         clone=str(CLONE) if (CLONE / "pyproject.toml").is_file() else "",
@@ -73,9 +94,13 @@ def run(args: argparse.Namespace) -> int:
     template = resource_root("launch/slurm") / "launch" / "slurm" / "pretrain.sbatch"
     script = render(job, template.read_text(encoding="utf-8"))
     if args.dry_run:
-        print(script, end="")
-        return 0
-    logs = Path(job.logs)
+        print(script, end="", flush=True)
+    check_run(options, processes)
+    return 0 if args.dry_run else hand_over(script, Path(job.logs))
+
+
+def hand_over(script: str, logs: Path) -> int:
+    """Submit the job; say how to watch and to stop it."""
     logs.mkdir(parents=True, exist_ok=True)  # SLURM opens the job's log there before the script runs
     (logs / "job.sbatch").write_text(script, encoding="utf-8")
     number = submit(script)
@@ -86,31 +111,43 @@ def run(args: argparse.Namespace) -> int:
 
 def requests(args: argparse.Namespace) -> list[str]:
     """The lines for sbatch that were given here."""
-    names = ("partition", "account", "time", "qos", "constraint", "exclude", "cpus_per_task", "mem")
-    given = [(name.replace("_", "-"), getattr(args, name)) for name in names]
+    given = [(name, getattr(args, name)) for name in REQUESTS]
     return [f"--{name}={value}" for name, value in given if value] + args.sbatch
 
 
-def checked_output(options: Sequence[str], processes: int) -> Path:
-    """The run's output folder. Raises the `UserError` that the run itself would end with."""
+def parsed(options: Sequence[str], processes: int) -> argparse.Namespace:
+    """The run's options, as every one of its `processes` will read them."""
     parser = Parser(prog="uer-ds submit ... --")
     pretrain.add_arguments(parser)
-    modern = pretrain.modernise(list(options))
-    config = pretrain.make_run_config(parser.parse_args([*modern, "--world_size", str(processes)]))
-    assert config.paths.output_model_path
-    return Path(config.paths.output_model_path)
+    return parser.parse_args([*pretrain.modernise(list(options)), "--world_size", str(processes)])
+
+
+def with_output(options: Sequence[str], job_name: str, processes: int) -> tuple[Path, list[str]]:
+    """The run's output folder, and the options with it: output/RECIPE or output/JOB_NAME where none is given."""
+    paths = pretrain.given_options(parsed(options, processes))["paths"]
+    if "output_model_path" in paths:
+        return Path(paths["output_model_path"]), list(options)
+    folder = Path("output") / Path(paths.get("recipe", job_name)).stem
+    return folder, [*options, "--output_model_path", str(folder)]
+
+
+def check_run(options: Sequence[str], processes: int) -> None:
+    """Raises the `UserError` that the run itself would end with, before it waits in a queue."""
+    settle_batches(pretrain.make_run_config(parsed(options, processes)), processes)
 
 
 def start_on_hosts(args: argparse.Namespace, options: Sequence[str]) -> int:
     """Ask every host whether it is fit, then let `deepspeed` start the ranks; replaces this process."""
     hosts = read_hostfile(Path(args.hostfile))
-    output = checked_output(options, sum(hosts.values()))
-    door = resource_root("launch/slurm") / "launch" / "pretrain.py"
-    script = [str(door)] if door.is_file() else ["--module", "uer_ds", "pretrain"]
-    command = ["deepspeed", "--hostfile", args.hostfile, *script, *options]
+    output, options = with_output(options, args.job_name, sum(hosts.values()))
+    command = [*deepspeed_command(args), *options]
     if args.dry_run:
-        print(shlex.join(command))
+        print(shlex.join(command), flush=True)
+    check_run(options, sum(hosts.values()))
+    if args.dry_run:
         return 0
+    if len(hosts) > 1:
+        check_launcher(args.launcher)
     question = f"PYTHONPATH={shlex.quote(str(CLONE))} {shlex.quote(args.python)} -m uer_ds check-node"
     question += f" --devices {args.gpus_per_node}"
     wrong = check_hosts(list(hosts), question)
@@ -123,3 +160,12 @@ def start_on_hosts(args: argparse.Namespace, options: Sequence[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     os.execvp(command[0], command)
+
+
+def deepspeed_command(args: argparse.Namespace) -> list[str]:
+    """`deepspeed` of the same Python, up to the run's own options."""
+    beside = Path(args.python).parent / "deepspeed"
+    door = resource_root("launch/slurm") / "launch" / "pretrain.py"
+    script = [str(door)] if door.is_file() else ["--module", "uer_ds", "pretrain"]
+    program = str(beside) if beside.is_file() else "deepspeed"
+    return [program, "--hostfile", args.hostfile, "--launcher", args.launcher, *args.deepspeed, *script]

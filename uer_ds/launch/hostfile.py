@@ -1,8 +1,9 @@
-"""A hostfile as `deepspeed --hostfile` reads it, and the question whether its nodes answer by ssh."""
+"""A hostfile as `deepspeed --hostfile` reads it, and what must be there before it starts: its program, the nodes."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,28 @@ from pathlib import Path
 from uer_ds.errors import UserError
 
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "PasswordAuthentication=no")
+
+LAUNCHERS = {
+    "pdsh": ("pdsh", "apt-get install pdsh"),
+    "openmpi": ("ompi_info", "install Open MPI"),
+    "mpich": ("mpirun", "install MPICH"),
+    "impi": ("mpirun", "install Intel MPI"),
+    "mvapich": ("mpiname", "install MVAPICH"),
+    "slurm": ("sinfo", "go to a machine with SLURM"),
+}
+"""What `deepspeed --launcher` knows (0.19.8) -> the program that it looks for, and how to get it."""
+
+
+def check_launcher(name: str) -> None:
+    """Raise UserError when the program is missing here by which deepspeed's launcher reaches several hosts."""
+    program, remedy = LAUNCHERS[name]
+    if shutil.which(program) is None:
+        others = [other for other, (needed, _) in LAUNCHERS.items() if shutil.which(needed)]
+        instead = f"--launcher {' or '.join(others)}" if others else "start each host by hand (launch/hostfile.example)"
+        raise UserError(
+            f"--launcher {name}: deepspeed reaches several hosts by {program}, which is not on PATH; {remedy}, or "
+            f"{instead}."
+        )
 
 
 def read_hostfile(path: Path) -> dict[str, int]:

@@ -14,6 +14,8 @@ from uer_ds.errors import UserError
 
 LINE = "# ---- below this line"
 TASKS = ("node", "gpu")
+CORES_PER_GPU = 8
+"""For a process and its loader's threads; machines with eight GPUs have 64 cores and more."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Job:
         tasks_per: "node": SLURM starts one task a node, which starts its processes; "gpu": SLURM starts every process.
         requests: further `#SBATCH` lines, "--partition=gpu".
         warning_seconds: how long before the time limit the run is told to save.
-        retries: starts after a lost node or a crash.
+        retries: starts after a lost node or a crash, until there is a new checkpoint.
+        output: the run's folder, where a new checkpoint shows that it has come further.
         logs: folder of the job's and the ranks' logs, shared by all nodes.
         options: of `uer-ds pretrain`.
     """
@@ -39,6 +42,7 @@ class Job:
     requests: Sequence[str]
     warning_seconds: int
     retries: int
+    output: str
     logs: str
     python: str
     clone: str
@@ -48,6 +52,15 @@ class Job:
         for name, least in (("nodes", 1), ("processes_per_node", 1), ("gpus_per_node", 0), ("retries", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} is {getattr(self, name)}; expected {least} or more.")
+
+
+def cores(gpus_per_node: int, tasks_per: str, cpus_per_task: str | None) -> list[str]:
+    """What to ask for in cores, of which SLURM gives a task one otherwise: `CORES_PER_GPU`, or whole nodes of CPUs."""
+    if cpus_per_task:
+        return [f"--cpus-per-task={cpus_per_task}"]
+    if gpus_per_node:
+        return [f"--cpus-per-task={CORES_PER_GPU * (1 if tasks_per == 'gpu' else gpus_per_node)}"]
+    return ["--exclusive"]
 
 
 def render(job: Job, template: str) -> str:
@@ -67,6 +80,7 @@ def render(job: Job, template: str) -> str:
     values = {
         "PYTHON": job.python,
         "CLONE": job.clone,
+        "OUTPUT": job.output,
         "LOGS": job.logs,
         "DEVICES": str(job.gpus_per_node),
         "PROCESSES": str(job.nodes * job.processes_per_node),
