@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,28 @@ def test_line_ends_byte_order_mark_and_control_characters(tmp_path: Path) -> Non
 
 
 def test_several_files_and_their_order(tmp_path: Path) -> None:
-    (tmp_path / "texts").mkdir()
-    for name, text in (("b.txt", "二"), ("a.txt", "一\n"), ("ignored.bin", "零")):
+    (tmp_path / "texts" / "more").mkdir(parents=True)
+    (tmp_path / "texts" / ".hidden").mkdir()
+    texts = {
+        "b.TXT": "二",
+        "a.txt": "一\n",
+        "x.text": "零",
+        "more/part-00000": "三",
+        ".hidden/c.txt": "藏",
+        "_SUCCESS": "",
+    }
+    for name, text in texts.items():
         (tmp_path / "texts" / name).write_text(text)
-    spec = BuildSpec(
-        corpus=(str(tmp_path / "texts"), str(tmp_path / "*" / "a.*")), output=tmp_path / "out", tokenizer=TOKENIZER
-    )
-    build_dataset(spec)
+    corpus = (str(tmp_path / "texts"), str(tmp_path / "*" / "a.*"))
+    progress = Notes()
+    build_dataset(BuildSpec(corpus=corpus, output=tmp_path / "out", tokenizer=TOKENIZER), progress)
     assert contents(open_dataset(tmp_path / "out")) == [[ids("一")], [ids("二")], [ids("一")]]
+    [note] = progress.notes
+    assert note.startswith("2 files of unknown ending are not read: ") and note.endswith("takes all files.")
+    assert all(f"texts/{name}" in note for name in ("x.text", "more/part-00000"))
+    build_dataset(BuildSpec(corpus[:1], tmp_path / "all", TOKENIZER, corpus_format="txt"), progress)
+    assert contents(open_dataset(tmp_path / "all")) == [[ids(character)] for character in "一二三零"]
+    assert len(progress.notes) == 1
 
 
 def test_progress_counts_every_byte(tmp_path: Path) -> None:
@@ -120,6 +135,27 @@ def test_finished_dataset_is_not_made_again(tmp_path: Path) -> None:
 def test_finished_dataset_takes_new_defaults_for_training(tmp_path: Path) -> None:
     build(tmp_path, LINES, sampling={"seq_length": 128})
     assert build(tmp_path, LINES, sampling={"seq_length": 512}).manifest.sampling == {"seq_length": 512}
+
+
+def test_an_edit_of_the_same_size_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ("a" * 99 + "\n") * 80_000
+    place = 20 * (len(text) // 64) + 100_050  # 64 samples of 64 KiB are looked at; this is in none
+    edited = text[:place] + "b" + text[place + 1 :]
+    build(tmp_path, text)
+    build(tmp_path, text)  # another date, the same bytes
+    with pytest.raises(UserError, match="another corpus"):
+        build(tmp_path, edited)
+    monkeypatch.setattr("uer_ds.data.corpus.FULL_BYTES", 1 << 20)  # as if the corpus was large
+    (tmp_path / "large").mkdir()
+    build(tmp_path / "large", text)
+    with pytest.raises(UserError, match=r"as it was before its last change .* `touch -d @") as refusal:
+        build(tmp_path / "large", edited)
+    command = str(refusal.value).split("`")[1]
+    (tmp_path / "large" / "corpus.txt").write_text(text)
+    subprocess.run(command.split(), check=True)
+    spec = BuildSpec((str(tmp_path / "large" / "corpus.txt"),), tmp_path / "large" / "out", TOKENIZER)
+    build_dataset(spec, progress := Notes())
+    assert "finished already" in progress.notes[0]
 
 
 @pytest.mark.parametrize(

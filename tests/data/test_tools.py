@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -156,6 +158,36 @@ def test_split_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     paths = ("--train_path", tmp_path / "train", "--held_out_path", tmp_path / "held")
     assert "makes 0 of the 300 documents" in refused(capsys, "split", folder, "--held_out", "0.0001", *paths)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "vocab.txt"]
+
+
+def test_split_into_one_folder_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = labelled(tmp_path)
+    paths = ("--train_path", tmp_path / "part", "--held_out_path", tmp_path / "x" / ".." / "part")
+    assert "part is to hold two datasets; give each a folder" in refused(capsys, "split", folder, *paths)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "vocab.txt"]
+
+
+def test_both_sides_of_a_split_appear_or_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, replace = labelled(tmp_path), os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(target).name == "held":
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr("uer_ds.data.build_folder.os.replace", fail)
+    paths = ("--train_path", tmp_path / "train", "--held_out_path", tmp_path / "held")
+    assert "Input/output error" in refused(capsys, "split", folder, *paths)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "vocab.txt"]
+
+
+@pytest.mark.parametrize("value", ["-3", "0", "2.5"])
+def test_what_cannot_be_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    paths = ("--train_path", tmp_path / "train", "--held_out_path", tmp_path / "held")
+    said = refused(capsys, "split", labelled(tmp_path), "--held_out", value, *paths)
+    assert f"--held_out is {value}; expected a number of documents" in said
 
 
 def test_samples_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,11 @@ def split(args: argparse.Namespace) -> None:
     from uer_ds.data.dataset import open_dataset
 
     dataset = open_dataset(args.dataset)
+    if args.held_out <= 0 or (args.held_out > 1 and args.held_out != int(args.held_out)):
+        raise UserError(
+            f"--held_out is {args.held_out:g}; expected a number of documents (such as 1000), or a share of them between"
+            " 0 and 1 (such as 0.01)."
+        )
     count = round(args.held_out * dataset.documents) if args.held_out < 1 else int(args.held_out)
     if not 0 < count < dataset.documents:
         raise UserError(

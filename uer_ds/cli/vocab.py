@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     assert config.output_path is not None
     check(config, Path(config.output_path))
     tokens = build_vocabulary(
-        [plain_text(source) for source in find_sources(config.corpus_path, "txt")],
+        [plain_text(source) for source in find_sources(config.corpus_path)],
         delimiter=config.delimiter,
         min_count=config.min_count,
         workers=config.workers_num,

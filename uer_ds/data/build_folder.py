@@ -42,6 +42,12 @@ class Identity:
         """In what `other`, found in a folder, differs; None when it is the same build."""
         if [(s.bytes, s.sample) for s in self.sources] != [(s.bytes, s.sample) for s in other.sources]:
             return f"of another corpus ({', '.join(s.path for s in other.sources[:3])})"
+        for mine, theirs in zip(self.sources, other.sources, strict=True):
+            if theirs.modified not in (0, mine.modified):
+                return (
+                    f"of {mine.path} as it was before its last change (if its text is the same, as in a copy, say so by"
+                    f" `touch -d @{theirs.modified // 10**9}.{theirs.modified % 10**9:09d} {mine.path}`)"
+                )
         if self.fingerprints != other.fingerprints:
             return "made with another vocabulary"
         if self.preparation != other.preparation:
@@ -144,22 +150,35 @@ def _remove_unfinished(output: Path) -> None:
 
 
 @contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A new folder beside `output` that takes its name at the end, or is removed on any exception."""
+def staging(*outputs: Path) -> Iterator[list[Path]]:
+    """New folders beside `outputs` that take their names together at the end, or are removed on any exception."""
+    for output in outputs:
+        _check_new(output)
+    if len({output.resolve() for output in outputs}) < len(outputs):
+        raise UserError(f"{outputs[0]} is to hold two datasets; give each a folder of its own.")
+    folders: list[Path] = []
+    placed: list[Path] = []
+    try:
+        for output in outputs:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            folders.append(Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent)))
+        yield folders
+        for folder, output in zip(folders, outputs, strict=True):
+            folder.chmod(0o755)  # mkdtemp makes it private
+            os.replace(folder, output)  # an empty folder may stand there
+            placed.append(output)
+    except BaseException as error:
+        for folder in (*folders, *placed):
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise explained(error, outputs[0].parent) from error
+        raise
+
+
+def _check_new(output: Path) -> None:
     check_output(output)
     if (output / MANIFEST_NAME).exists() or (output / BUILD_NAME).exists():
         raise UserError(f"{output} holds a dataset already; give another folder, or delete this one.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp makes it private
-        os.replace(folder, output)  # an empty folder may stand there
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise explained(error, output.parent) from error
-        raise
 
 
 def _check_same(output: Path, found: Identity, wanted: Identity, state: str) -> None:

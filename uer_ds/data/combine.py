@@ -34,7 +34,7 @@ def merge(datasets: Sequence[Dataset], output: Path, command: tuple[str, ...] = 
     for dataset in datasets[1:]:
         _check_alike(datasets[0], dataset)
     total = sum(len(dataset.shards) for dataset in datasets)
-    with staging(output) as folder:
+    with staging(output) as [folder]:
         _copy_tokenizers(datasets[0], folder)
         shards: list[ShardRecord] = []
         for dataset in datasets:
@@ -65,8 +65,7 @@ def split(
 
     `advance` is told the documents done.
     """
-    with staging(outputs[0]) as train_folder, staging(outputs[1]) as held_folder:
-        folders = (train_folder, held_folder)
+    with staging(*outputs) as folders:
         first = 0
         records: list[tuple[ShardRecord, ShardRecord]] = []
         for number, shard in enumerate(dataset.shards):
@@ -99,7 +98,7 @@ class _HeldOut:
 
 
 def _split_shard(
-    dataset: Dataset, number: int, folders: tuple[Path, Path], held_out: _HeldOut, advance: Callable[[int], None]
+    dataset: Dataset, number: int, folders: list[Path], held_out: _HeldOut, advance: Callable[[int], None]
 ) -> tuple[ShardRecord, ShardRecord]:
     train, held = (_PartWriter(dataset, number, folder) for folder in folders)
     try:

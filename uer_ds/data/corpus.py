@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from uer_ds.data.manifest import SourceRecord
 from uer_ds.data.unpack import unpack
 from uer_ds.errors import UserError
 from uer_ds.tokenizers.base import CONVERT_HINT
@@ -24,7 +25,11 @@ MAX_LINE_BYTES = 16 << 20
 FORMATS = ("txt", "jsonl", "json", "parquet")
 EXTENSIONS = {".txt": "txt", ".tsv": "txt", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+ENDINGS = {*EXTENSIONS, *COMPRESSIONS}
+"""What a file of a folder is known by, in either case; a file that is named itself may have any ending."""
 SAMPLES, SAMPLE_BYTES = 64, 64 << 10
+FULL_BYTES = 256 << 20
+"""A corpus up to this size is recognised by all of its bytes (0.2 s); a larger one by samples and dates."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -74,21 +79,29 @@ def find_sources(paths: Sequence[str], corpus_format: str | None = None) -> tupl
 
     Raises `UserError` for a path that does not exist and for a corpus without a single byte.
     """
-    files = [file for path in paths for file in _expand(path)]
+    files = [file for path in paths for file in _expand(path, corpus_format)]
     sources = tuple(_source(file, corpus_format) for file in files)
     if not sum(source.bytes for source in sources):
         raise UserError(f"--corpus_path {' '.join(paths)} is empty (0 bytes); expected text in UTF-8.")
     return sources
 
 
-def _expand(path: str) -> list[Path]:
+def skipped_files(paths: Sequence[str], corpus_format: str | None = None) -> list[Path]:
+    """The files of folders that `find_sources` leaves out because their endings say nothing."""
+    found = [file for path in paths if Path(path).is_dir() for file in _visible_files(path)]
+    return [file for file in found if not _is_text(file, corpus_format)]
+
+
+def _expand(path: str, corpus_format: str | None) -> list[Path]:
     if Path(path).is_file():
         return [Path(path)]
     if Path(path).is_dir():
-        known = {*EXTENSIONS, *COMPRESSIONS}
-        found = sorted(file for file in Path(path).rglob("*") if file.suffix in known and file.is_file())
+        found = [file for file in _visible_files(path) if _is_text(file, corpus_format)]
         if not found:
-            raise UserError(f"--corpus_path {path} is a folder without a file ending in {', '.join(sorted(known))}.")
+            raise UserError(
+                f"--corpus_path {path} is a folder without a file ending in {', '.join(sorted(ENDINGS))}; name the"
+                " --corpus_format to take all its files."
+            )
         return found
     found = sorted(Path(match) for match in glob.glob(path, recursive=True) if Path(match).is_file())
     if not found:
@@ -98,10 +111,20 @@ def _expand(path: str) -> list[Path]:
     return found
 
 
+def _visible_files(folder: str) -> list[Path]:
+    """All files in a folder and its folders; not hidden ones, nor other programs' empty marks (`_SUCCESS`)."""
+    found = sorted(file for file in Path(folder).rglob("*") if file.is_file() and (file.suffix or file.stat().st_size))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+
+
+def _is_text(file: Path, corpus_format: str | None) -> bool:
+    return corpus_format is not None or file.suffix.lower() in ENDINGS
+
+
 def _source(path: Path, corpus_format: str | None) -> SourceFile:
-    compression = COMPRESSIONS.get(path.suffix, "")
+    compression = COMPRESSIONS.get(path.suffix.lower(), "")
     inner = Path(path.stem).suffix if compression else path.suffix
-    form = corpus_format or EXTENSIONS.get(inner, "txt")
+    form = corpus_format or EXTENSIONS.get(inner.lower(), "txt")
     if form == "json" and not _is_list(path, compression):
         form = "jsonl"
     return SourceFile(str(path), path.stat().st_size, form, compression)
@@ -113,13 +136,25 @@ def _is_list(path: Path, compression: str) -> bool:
     return start.strip(BOM).lstrip().startswith(b"[")
 
 
-def sample_checksum(source: SourceFile) -> str:
-    """A checksum of 64 blocks spread over the file (all of it up to 4 MiB).
+def source_records(sources: Sequence[SourceFile]) -> tuple[SourceRecord, ...]:
+    """What is remembered of a corpus: a checksum of all of it up to `FULL_BYTES`, else of samples of each file."""
+    full = sum(source.bytes for source in sources) <= FULL_BYTES
+    return tuple(
+        SourceRecord(
+            path=source.path,
+            bytes=source.bytes,
+            sample=_checksum(source, source.bytes if full else SAMPLES * SAMPLE_BYTES),
+            modified=0 if full else Path(source.path).stat().st_mtime_ns,
+        )
+        for source in sources
+    )
 
-    It tells an edited file, in nearly all cases, without reading all of it.
-    """
+
+def _checksum(source: SourceFile, wanted: int) -> str:
+    """Of about `wanted` bytes in blocks spread over the file."""
     digest = hashlib.sha256(str(source.bytes).encode())
-    stride = max(SAMPLE_BYTES, source.bytes // SAMPLES)
+    blocks = max(-(-wanted // SAMPLE_BYTES), 1)
+    stride = max(SAMPLE_BYTES, source.bytes // blocks)
     with open(source.path, "rb") as file:
         for position in range(0, source.bytes, stride):
             file.seek(position)

@@ -11,6 +11,7 @@ leaves no trace; an interruption, a full disk or a dead worker leaves only finis
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,9 @@ from uer_ds import __version__
 from uer_ds.data import build_folder
 from uer_ds.data.build_folder import Identity
 from uer_ds.data.build_spec import RULES, BuildSpec, Progress, Silent
-from uer_ds.data.corpus import SourceFile, find_sources, sample_checksum
+from uer_ds.data.corpus import SourceFile, find_sources, skipped_files, source_records
 from uer_ds.data.lock import FolderLock
-from uer_ds.data.manifest import Manifest, ShardRecord, SourceRecord, TokenizerRecord
+from uer_ds.data.manifest import Manifest, ShardRecord, TokenizerRecord
 from uer_ds.data.plan import default_shards, plan_shards
 from uer_ds.data.shard_writer import EXAMPLES, ShardTask, finished_shard, write_shard
 from uer_ds.data.team import Alone, Stopped, Team
@@ -73,13 +74,15 @@ class _Build:
     def _look(self, held: ExitStack) -> Manifest | Work:
         """On rank 0: take the folder, find out what is there and what is to be done. `held` gives the folder back."""
         sources = find_sources(self.spec.corpus, self.spec.corpus_format)
+        if skipped := skipped_files(self.spec.corpus, self.spec.corpus_format):
+            self.progress.note(skipped_words(skipped))
         build_folder.check_output(self.output)
         if not self.output.exists():
             held.callback(build_folder.remove_if_empty, self.output)
         self.output.mkdir(parents=True, exist_ok=True)
         held.enter_context(FolderLock(self.output, "--dataset_path"))
         identity = Identity(
-            sources=tuple(SourceRecord(source.path, source.bytes, sample_checksum(source)) for source in sources),
+            sources=source_records(sources),
             fingerprints=tuple(tokenizer.fingerprint for tokenizer in self.spec.tokenizers),
             preparation=self.spec.preparation(source.format for source in sources),
         )
@@ -204,6 +207,13 @@ class _Build:
 def useful_processes(corpus_bytes: int) -> int:
     """How many processes have enough to do."""
     return corpus_bytes // WORKER_BYTES
+
+
+def skipped_words(files: Sequence[Path]) -> str:
+    """Files of a folder that are not read, for the user."""
+    names = ", ".join(str(file) for file in files[:EXAMPLES])
+    more = f" and {len(files) - EXAMPLES} more" if len(files) > EXAMPLES else ""
+    return f"{len(files)} files of unknown ending are not read: {names}{more}; --corpus_format takes all files."
 
 
 def save_tokenizer(tokenizer: Tokenizer, output: Path, folder: str) -> TokenizerRecord:

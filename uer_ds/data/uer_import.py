@@ -45,7 +45,7 @@ def import_dataset(
     layout, read = OBJECTIVE_SPECS[processor].layouts[0], READERS[processor]
     documents = _Distinct(read(read_instances(path, advance), Marks(tokenizer.special.cls, tokenizer.special.sep)))
     sizes = [t.vocab_size for t in (tokenizer, target_tokenizer) if t is not None]
-    with staging(output) as folder:
+    with staging(output) as [folder]:
         shard = _write(documents, folder, layout, max(sizes), path)
         target = save_tokenizer(target_tokenizer, folder, "target_tokenizer") if target_tokenizer else None
         manifest = Manifest(
