@@ -102,6 +102,7 @@ TASKS = Registry(
     "task",
     {
         "classifier": "uer_ds.finetune.tasks.classifier:TASK",
+        "classifier_mt": "uer_ds.finetune.tasks.classifier_mt:TASK",
         "multi_label": "uer_ds.finetune.tasks.multi_label:TASK",
         "regression": "uer_ds.finetune.tasks.regression:TASK",
         "dbqa": "uer_ds.finetune.tasks.dbqa:TASK",

@@ -85,6 +85,16 @@ class ClassifierOptions:
 
 
 @dataclass(frozen=True)
+class ClassifierMtOptions:
+    """Classification of texts and pairs of several datasets with one encoder."""
+
+    dataset_path_list: tuple[str, ...] = option(
+        (), "folders of the datasets, each with a train and a dev file: .tsv, .jsonl or .parquet"
+    )
+    labels_num_list: tuple[int, ...] = option((), "classes of each dataset; needed to predict with a UER .bin only")
+
+
+@dataclass(frozen=True)
 class NerOptions:
     """Tagging of tokens."""
 
@@ -164,6 +174,7 @@ class Text2TextOptions:
 
 TASK_OPTIONS: dict[str, type] = {
     "classifier": ClassifierOptions,
+    "classifier_mt": ClassifierMtOptions,
     "prompt": PromptOptions,
     "siamese": SiameseOptions,
     "simcse": SimcseOptions,

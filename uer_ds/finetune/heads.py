@@ -68,6 +68,36 @@ class PooledHead(Head):
         return self.output_layer_2(torch.tanh(self.output_layer_1(pooled))).float()
 
 
+class MultiHead(Head):
+    """A `PooledHead` for each of several sets of classes, whose scores stand one after the other.
+
+    In training, where the label tells which set an example belongs to, the classes of the others are out of the
+    question.
+    """
+
+    classes = "cls"
+
+    def __init__(self, hidden_size: int, outputs: Sequence[int], pooling: str):
+        super().__init__()
+        self.output_layers_1 = nn.ModuleList(Linear(hidden_size, hidden_size) for _ in outputs)
+        self.output_layers_2 = nn.ModuleList(Linear(hidden_size, size) for size in outputs)
+        owner = torch.tensor([number for number, size in enumerate(outputs) for _ in range(size)])
+        self.register_buffer("owner", owner, persistent=False)  # class -> set
+        self.pooling = pooling
+        self.terms = classification()
+
+    def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """[B, S, H] -> [B, K of all sets]"""
+        pooled = pool(hidden, batch.segments, self.pooling)
+        layers = zip(self.output_layers_1, self.output_layers_2, strict=True)
+        scores = torch.cat([last(torch.tanh(first(pooled))) for first, last in layers], dim=-1).float()
+        if "cls" not in batch.labels:
+            return scores
+        owner = self.get_buffer("owner")
+        foreign = owner != owner[batch.labels["cls"]].unsqueeze(-1)  # [B, K]
+        return scores.masked_fill(foreign, torch.finfo(scores.dtype).min)
+
+
 class TokenHead(Head):
     """K scores for every token."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from uer_ds.config.finetune import FinetuneRun
 from uer_ds.errors import UserError
@@ -74,10 +73,10 @@ def read_material(run: FinetuneRun, tokenizer_given: bool) -> Material:
 
 def read_examples(run: FinetuneRun, task: Task, encoder: Encoder, part: str) -> list[Example]:
     """The examples of a part: train, dev or test. Raises UserError when there is none."""
-    path: str | None = getattr(run.paths, f"{part}_path")
-    if path is None:
-        raise UserError(f"--{part}_path is missing; name the file.")
-    examples = list(task.read(Path(path), Reading(encoder, run.options, part=part)))
-    if not examples:
-        raise UserError(f"{path}: holds no example; expected at least one row below the header line.")
+    examples: list[Example] = []
+    for number, path in enumerate(task.sources(run.paths, run.options, part)):
+        found = list(task.read(path, Reading(encoder, run.options, part=part, source=number)))
+        if not found:
+            raise UserError(f"{path}: holds no example; expected at least one row below the header line.")
+        examples += found
     return examples

@@ -1,6 +1,7 @@
 """Prediction files: .tsv as UER-py writes them, .jsonl, .parquet; written under another name and renamed at the end.
 
 In TSV a list of numbers is separated by blanks, and every tag of a list of tags is followed by one.
+Lists of several tasks are joined by vertical bars, their numbers rounded to four places.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         if value and isinstance(value[0], str):
             return "".join(f"{item} " for item in value)
+        if value and isinstance(value[0], list):
+            return "|".join(" ".join(f"{number:.4f}" for number in numbers) for numbers in value)
         return " ".join(map(repr, value))
     return value if isinstance(value, str) else repr(value)
 

@@ -61,6 +61,8 @@ def write_result(
     values: dict[str, Any] = {"task": said.task, "label2id": ids}
     if said.labels.tokens:
         values.update(label_tokens=said.labels.tokens, mask_token=said.labels.mask)
+    if said.labels.parts:
+        values.update(label_parts=dict(said.labels.parts))
     values.update(options=said.options, seq_length=said.seq_length)
     write_json(partial / TASK_FILE, {**values, "scores": said.scores})
     save_tokenizer(partial, tokenizer)
@@ -87,7 +89,8 @@ def read_description(folder: Path) -> Description:
     values = read_json_object(path)
     ids: dict[str, int] = values["label2id"]
     names = tuple(sorted(ids, key=lambda name: ids[name]))
-    labels = Labels(names, tuple(values.get("label_tokens", ())), values.get("mask_token"))
+    parts = tuple(values.get("label_parts", {}).items())
+    labels = Labels(names, tuple(values.get("label_tokens", ())), values.get("mask_token"), parts=parts)
     return Description(values["task"], labels, values["options"], values["seq_length"], values.get("scores", {}))
 
 

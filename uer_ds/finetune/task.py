@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uer_ds.config.finetune import FinetunePaths
 from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import Batch
 from uer_ds.errors import UserError
@@ -33,12 +34,14 @@ Pair = tuple[Example, Output]
 class Labels:
     """The classes of a task in the order of their numbers.
 
-    `tokens` and `mask` are the ids of the answer words and of [MASK], where a class is said by a word.
+    `tokens` and `mask` are the ids of the answer words and of [MASK], where a class is said by a word. `parts` are
+    (name, number of classes) of groups, where each example belongs to one.
     """
 
     names: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     mask: int | None = None
+    parts: tuple[tuple[str, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,13 +59,14 @@ class Labels:
 class Reading:
     """What a task's reader gets: the encoder, the task's own options, and whether right answers are wanted.
 
-    `part` tells which file is read: train, dev or test.
+    `part` tells which file is read: train, dev or test; `source` is its number where a part has several.
     """
 
     encoder: Encoder
     options: Any
     gold: bool = True
     part: str = "train"
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,14 @@ class Scores:
 
     values: Mapping[str, float]
     lines: tuple[str, ...] = ()
+
+
+def given_file(paths: FinetunePaths, options: Any, part: str) -> list[Path]:
+    """The file that `--train_path`, `--dev_path` or `--test_path` names."""
+    path: str | None = getattr(paths, f"{part}_path")
+    if path is None:
+        raise UserError(f"--{part}_path is missing; name the file.")
+    return [Path(path)]
 
 
 def _unknown(options: Any, tokenizer: Tokenizer) -> Labels | None:
@@ -108,6 +120,7 @@ class Task:
             of them. It streams: a file's pairs come one by one.
         document: records -> the one JSON value that UER-py writes for this task, for .json files; None: there is none.
         batch_of: examples -> batch.
+        sources: (paths, the task's options, part) -> the files of a part: train, dev or test.
         target: the model's own heads that the task uses ("mlm", "lm"); others are left out.
         tokenizer: the only tokenizer that the task's data fits, or None.
     """
@@ -125,5 +138,6 @@ class Task:
     known_labels: Callable[[Any, Tokenizer], Labels | None] = _unknown
     document: Callable[[Iterable[tuple[Any, ...]]], Any] | None = None
     batch_of: Callable[[Sequence[Example], int], Batch] = flat
+    sources: Callable[[FinetunePaths, Any, str], Sequence[Path]] = given_file
     target: tuple[str, ...] = ()
     tokenizer: str | None = None

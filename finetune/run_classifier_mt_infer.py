@@ -1,0 +1,15 @@
+"""Classify texts with a model that `run_classifier_mt.py` has trained: each row gets an answer of every dataset.
+
+python finetune/run_classifier_mt_infer.py --load_model_path models/finetuned_model.bin --test_path test.tsv \
+    --prediction_path prediction.tsv --output_prob
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from uer_ds.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["predict", "classifier_mt", *sys.argv[1:]]))
