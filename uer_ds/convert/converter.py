@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.convert.contents import checked, with_choices
 from uer_ds.convert.eras import ERAS, PRESENT
 from uer_ds.convert.export import Export, export_huggingface, export_ours, writes_file
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.huggingface import Extras
 from uer_ds.convert.mapping import Choice
-from uer_ds.convert.our_model import Hints, read_our_model
+from uer_ds.convert.our_model import read_our_model
 from uer_ds.convert.sbert import SIAMESE, two_streams
+from uer_ds.convert.sizes import Hints
 from uer_ds.convert.staging import refuse_existing
 from uer_ds.convert.tokenizer_files import saved_tokenizer
 from uer_ds.errors import UserError, unknown_name
@@ -83,9 +85,9 @@ def convert(
     checkpoint = open_checkpoint(input_path, config_path)
     plain_family = None if family == SIAMESE else family
     head = "none" if family == SIAMESE else head
-    model = read_our_model(
-        checkpoint, Hints(plain_family, Choice(head, ignore), heads_num, layers_num, layernorm, ask_heads)
-    )
+    choice = Choice(head, ignore, has_labels=bool(labels or checkpoint.labels))
+    model = read_our_model(checkpoint, Hints(plain_family, choice, heads_num, layers_num, layernorm, ask_heads))
+    model = checked(model, ignore)
     extras = Extras(
         tokenizer or saved_tokenizer(checkpoint.path),
         None if checkpoint.is_ours or not checkpoint.path.is_dir() else checkpoint.path,
@@ -94,8 +96,10 @@ def convert(
         shard_bytes,
     )
     if to == "huggingface":
-        export = export_huggingface(model, output, plain_family, Choice(head, ignore), extras, verify)
+        export = export_huggingface(model, output, plain_family, choice, extras, verify)
     else:
+        if checkpoint.is_ours and model.config.encoder != "dual":
+            model = with_choices(model, head, plain_family)
         if family == SIAMESE and model.config.encoder != "dual":
             model = two_streams(model)
         export = export_ours(model, output, to, layernorm, extras, verify, era)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.convert import verify as verification
 from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.eras import PRESENT, with_names_of
-from uer_ds.convert.families.catalogue import by_config, by_name
+from uer_ds.convert.families.catalogue import family_of
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
 from uer_ds.convert.mapping import Choice, map_to_theirs
@@ -71,7 +71,10 @@ def export_huggingface(
     if siamese:
         model = one_stream(model, choice.ignore)
     where = str(model.path)
-    family = by_name(family_name) if family_name else model.family or by_config(model.config, where)
+    name = family_name or (model.family.name if model.family else None)
+    family = family_of(model.config, where, name)
+    if choice.head is None and model.head in family.heads:
+        choice = replace(choice, head=model.head)
     standard = model.with_layernorm("normal")
     mapped = map_to_theirs(family, standard.tensors, standard.config, choice, where)
     _refuse_pooling(family.heads[mapped.head].architecture, model.config, where)
@@ -83,7 +86,7 @@ def export_huggingface(
         difference = verified(model, temporary, family, mapped.head, verify)
         publish_folder(temporary, output)
     dropped = (*model.dropped, *mapped.dropped)
-    notes = _notes(model.config, family, extras)
+    notes = (*model.notes, *mapped.notes, *_notes(model.config, family, extras))
     return Export(
         family.name, mapped.head, len(mapped.tensors), count_parameters(mapped.tensors), dropped, notes, difference
     )
@@ -118,7 +121,7 @@ def export_ours(
             _write_beside(temporary, output, extras)
             publish_files(temporary, output)
     name = model.family.name if model.family else None
-    notes = []
+    notes = list(model.notes)
     if to == "uer" and written.config.layernorm == "normal" and layernorm is None:
         notes.append(
             "the layer norms are standard ones, and UER-py has a form of its own (they differ by 1 / (2 hidden size)); "

@@ -37,10 +37,13 @@ def _has(tensors: TensorMap, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in tensors)
 
 
-def _rows(tensors: TensorMap, name: str) -> int:
+def _shape(tensors: TensorMap, name: str, axes: int = 2) -> tuple[int, ...]:
     if name not in tensors:
         raise UserError(f"the tensor {name} is missing; the file is incomplete or of another family.")
-    return tensors[name].shape[0]
+    shape = tensors[name].shape
+    if len(shape) != axes or not all(shape):
+        raise UserError(f"the tensor {name} has the shape {list(shape)}; expected {axes} axes, none of them empty.")
+    return shape
 
 
 def _dual(tensors: TensorMap) -> dict[str, Any]:
@@ -61,13 +64,10 @@ def _dual(tensors: TensorMap) -> dict[str, Any]:
 def _embedding(tensors: TensorMap, side: str) -> dict[str, Any]:
     word = f"{side}.word.embedding.weight"
     parts = tuple(part for part in PARTS if f"{side}.{part}.embedding.weight" in tensors)
-    values: dict[str, Any] = {
-        "vocab_size": _rows(tensors, word),
-        "emb_size": tensors[word].shape[1],
-        "embedding": parts,
-    }
+    rows, width = _shape(tensors, word)
+    values: dict[str, Any] = {"vocab_size": rows, "emb_size": width, "embedding": parts}
     if "pos" in parts:
-        values["max_seq_length"] = _rows(tensors, f"{side}.pos.embedding.weight")
+        values["max_seq_length"] = _shape(tensors, f"{side}.pos.embedding.weight")[0]
     values["remove_embedding_layernorm"] = f"{side}.layer_norm.gamma" not in tensors
     return values
 
@@ -75,7 +75,12 @@ def _embedding(tensors: TensorMap, side: str) -> dict[str, Any]:
 def count_layers(tensors: TensorMap, prefix: str) -> int:
     """The highest layer number after `prefix`, plus one."""
     found = [re.match(rf"{re.escape(prefix)}(\d+)", name) for name in tensors]
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+    layers = max((int(match[1]) + 1 for match in found if match), default=0)
+    if layers > len(tensors):
+        raise UserError(
+            f"{prefix}{layers - 1} is a layer of a model with only {len(tensors)} tensors; layers are missing."
+        )
+    return layers
 
 
 def _encoder(tensors: TensorMap) -> dict[str, Any]:
@@ -94,20 +99,20 @@ def _transformer(tensors: TensorMap) -> dict[str, Any]:
     values: dict[str, Any] = {"encoder": "transformer", "parameter_sharing": not layers}
     if layers:
         values["layers_num"] = layers
-    values["hidden_size"] = _rows(tensors, f"{first}.self_attn.final_linear.weight")
-    values["attention_width"] = _rows(tensors, f"{first}.self_attn.linear_layers.0.weight")
-    values["key_width"] = _rows(tensors, f"{first}.self_attn.linear_layers.1.weight")
-    values["feedforward_size"] = _rows(tensors, f"{first}.feed_forward.linear_1.weight")
+    values["hidden_size"] = _shape(tensors, f"{first}.self_attn.final_linear.weight")[0]
+    values["attention_width"] = _shape(tensors, f"{first}.self_attn.linear_layers.0.weight")[0]
+    values["key_width"] = _shape(tensors, f"{first}.self_attn.linear_layers.1.weight")[0]
+    values["feedforward_size"] = _shape(tensors, f"{first}.feed_forward.linear_1.weight")[0]
     values["feed_forward"] = "gated" if f"{first}.feed_forward.linear_gate.weight" in tensors else "dense"
     values["remove_transformer_bias"] = f"{first}.self_attn.final_linear.bias" not in tensors
     values["layernorm_positioning"] = "pre" if _has(tensors, "encoder.layer_norm.") else "post"
     values["factorized_embedding_parameterization"] = "encoder.linear.weight" in tensors
-    relative = tensors.get("encoder.relative_pos_emb.relative_attention_bias.weight")
-    values["relative_position_embedding"] = relative is not None
-    if relative is not None:
-        values["relative_attention_buckets_num"], values["heads_num"] = relative.shape
+    relative = "encoder.relative_pos_emb.relative_attention_bias.weight"
+    values["relative_position_embedding"] = relative in tensors
+    if relative in tensors:
+        values["relative_attention_buckets_num"], values["heads_num"] = _shape(tensors, relative)
     if f"{first}.layer_norm_1.weight" in tensors:
-        values["layernorm"] = "rms" if relative is None else "t5"
+        values["layernorm"] = "t5" if relative in tensors else "rms"
     return values
 
 
@@ -115,8 +120,13 @@ def _recurrent(tensors: TensorMap) -> dict[str, Any]:
     two_stacks = _has(tensors, "encoder.rnn_backward.")
     name = "encoder.rnn_forward" if two_stacks else "encoder.rnn"
     bidirectional = f"{name}.weight_hh_l0_reverse" in tensors
-    units = tensors[f"{name}.weight_hh_l0"].shape[1]
-    kind = GATES[_rows(tensors, f"{name}.weight_hh_l0") // units]
+    rows, units = _shape(tensors, f"{name}.weight_hh_l0")
+    if rows % units or rows // units not in GATES:
+        raise UserError(
+            f"the tensor {name}.weight_hh_l0 has {rows} rows of {units} units; "
+            f"expected {units} (rnn), {3 * units} (gru) or {4 * units} (lstm) rows."
+        )
+    kind = GATES[rows // units]
     return {
         "encoder": f"bi{kind}" if two_stacks else kind,
         "hidden_size": units * 2 if two_stacks or bidirectional else units,
@@ -126,7 +136,7 @@ def _recurrent(tensors: TensorMap) -> dict[str, Any]:
 
 
 def _gatedcnn(tensors: TensorMap) -> dict[str, Any]:
-    hidden, _, kernel, _ = tensors["encoder.conv_1.weight"].shape
+    hidden, _, kernel, _ = _shape(tensors, "encoder.conv_1.weight", axes=4)
     layers = count_layers(tensors, "encoder.conv.") + 1
     return {"encoder": "gatedcnn", "hidden_size": hidden, "kernel_size": kernel, "layers_num": layers}
 
@@ -142,7 +152,7 @@ def _target(tensors: TensorMap) -> dict[str, Any]:
     if "lm" in targets:
         values["has_lmtarget_bias"] = "target.lm.output_layer.bias" in tensors
     if "cls" in targets:
-        values["labels_num"] = _rows(tensors, "target.cls.linear_2.weight")
+        values["labels_num"] = _shape(tensors, "target.cls.linear_2.weight")[0]
     return values
 
 
@@ -163,7 +173,7 @@ def _with_positions(values: dict[str, Any]) -> dict[str, Any]:
 
 
 # Keys in which a configuration may say more, or something else, than the tensors tell.
-UNCERTAIN = frozenset({"target", "labels_num", "has_lmtarget_bias", "layernorm", "mask", "embedding", "tgt_embedding"})
+UNCERTAIN = frozenset({"target", "has_lmtarget_bias", "layernorm", "mask", "embedding", "tgt_embedding"})
 
 
 def refuse_contradictions(stated: dict[str, Any], inferred: dict[str, Any], where: str, names: dict[str, str]) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uer_ds.convert.families.catalogue import FAMILIES, by_config, by_their_names
+from uer_ds.convert.families.catalogue import FAMILIES, by_their_names, family_of
 from uer_ds.convert.formats import Checkpoint, open_checkpoint
 from uer_ds.convert.infer import infer_config
-from uer_ds.convert.our_model import Hints, join_ties, read_our_model
+from uer_ds.convert.our_model import join_ties, read_our_model
+from uer_ds.convert.sizes import Hints
 from uer_ds.errors import UserError
 from uer_ds.storage.lazy import TensorMap, raw_bytes
 
@@ -89,7 +90,7 @@ def _family(checkpoint: Checkpoint) -> str:
             return by_their_names(checkpoint.tensors, model_type, str(checkpoint.path)).name
         config = read_our_model(checkpoint, _any_sizes(checkpoint)).config
         part = config.stream_0 or config
-        name = by_config(part, str(checkpoint.path)).name if part.encoder == "transformer" else part.encoder
+        name = family_of(part, str(checkpoint.path)).name if part.encoder == "transformer" else part.encoder
         return f"siamese {name}" if config.encoder == "dual" else name
     except UserError:
         return f"none of {', '.join(FAMILIES)}"

@@ -7,13 +7,13 @@ is left over is refused by name, unless the user's expression allows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.family import Family, Head
-from uer_ds.convert.rules import TO_OURS, TO_THEIRS, apply_rules, listed
+from uer_ds.convert.rules import TO_OURS, TO_THEIRS, apply_rules, is_our_head, listed
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.storage.lazy import LazyTensor, TensorMap, same_values
 
@@ -28,6 +28,7 @@ class Mapped:
         tied: the output layer is the word table.
         dropped: names that were not converted.
         values: keys of our configuration that only their tensors tell.
+        notes: sentences for the user.
     """
 
     tensors: dict[str, LazyTensor]
@@ -35,15 +36,23 @@ class Mapped:
     tied: bool
     dropped: tuple[str, ...]
     values: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user said about heads and leftovers."""
+    """What the user said about heads and leftovers, and what decides between heads that share their names.
+
+    Attributes:
+        head, ignore: of the user.
+        architecture: of their configuration.
+        has_labels: names of classes are known, so an output layer for each token is a tagger's.
+    """
 
     head: str | None = None
     ignore: str | None = None
-    architecture: str | None = None  # of their configuration, where heads share their names
+    architecture: str | None = None
+    has_labels: bool = False
 
 
 def map_to_theirs(family: Family, tensors: TensorMap, config: ModelConfig, choice: Choice, where: str) -> Mapped:
@@ -58,30 +67,39 @@ def map_to_theirs(family: Family, tensors: TensorMap, config: ModelConfig, choic
     for group in family.copies:
         if group.name in result and (group.written == "always" or not tied):
             result.update(dict.fromkeys(group.copies, result[group.name]))
-    return Mapped(result, head, tied, dropped)
+    notes: tuple[str, ...] = ()
+    if head == "question_answering" and not choice.head:
+        notes = (
+            "output_layer has two rows and no names: start and end of answers; --head token_classification if not",
+        )
+    return Mapped(result, head, tied, dropped, notes=notes)
 
 
-def map_to_ours(family: Family, tensors: TensorMap, theirs: Mapping[str, Any], choice: Choice, where: str) -> Mapped:
-    """Their tensors under our names; tied names are all present and share one tensor. `theirs` is their config.json."""
+def map_to_ours(
+    family: Family,
+    tensors: TensorMap,
+    theirs: Mapping[str, Any],
+    choice: Choice,
+    where: str,
+    head_size: Callable[[TensorMap], int | None],
+) -> Mapped:
+    """Their tensors under our names; tied names are all present and share one tensor.
+
+    Args:
+        theirs: their config.json.
+        head_size: width of a head, from the tensors under their present names; None where no rule needs it.
+    """
     named = canonical_names(family, tensors)
     dropped = [name for name in named if family.is_unused(name)]
     useful = {name: tensor for name, tensor in named.items() if not family.is_unused(name)}
     used_copies = _fill_copies(family, useful)
     head = _choose_head(family, useful, TO_OURS, choice, where)
-    converted = apply_rules(useful, family.table(head, _their_head_size(theirs)), TO_OURS)
+    converted = apply_rules(useful, family.table(head, head_size(useful)), TO_OURS)
     converted.require_all(where)
     dropped += _leftovers(family, set(useful) - converted.used - used_copies, TO_OURS, choice, where)
     tied = _add_ties(family, converted.tensors, family.heads[head])
     family.finish(converted.tensors, theirs)
     return Mapped(converted.tensors, head, tied, tuple(dropped), family.values_of_theirs(named))
-
-
-def _their_head_size(theirs: Mapping[str, Any]) -> int | None:
-    """Width of a head in their config.json."""
-    if theirs.get("head_dim"):
-        return int(theirs["head_dim"])
-    hidden, heads = theirs.get("hidden_size"), theirs.get("num_attention_heads")
-    return hidden // heads if hidden and heads else None
 
 
 def canonical_names(family: Family, tensors: TensorMap) -> dict[str, LazyTensor]:
@@ -145,7 +163,7 @@ def _choose_head(family: Family, tensors: TensorMap, direction: str, choice: Cho
             raise unknown_name("head", choice.head, family.heads, f"--head of family {family.name}")
         return choice.head
     complete = [name for name, head in family.heads.items() if _is_complete(head, tensors, direction)]
-    candidates = [name for name in complete if _has_rows(name, tensors)]
+    candidates = [name for name in complete if _has_rows(name, tensors, choice.has_labels)]
     heads = {name: set(_names(family.heads[name], direction)) for name in candidates}
     of_heads = {name for names in heads.values() for name in names if name in tensors and "pooler" not in name}
 
@@ -166,10 +184,12 @@ def _is_complete(head: Head, tensors: TensorMap, direction: str) -> bool:
     return all(name in tensors for name in needed)
 
 
-def _has_rows(head: str, tensors: TensorMap) -> bool:
-    """Question answering and token classification share the name `output_layer`: start and end are two rows."""
+def _has_rows(head: str, tensors: TensorMap, has_labels: bool) -> bool:
+    """Heads that share the name `output_layer`: two rows without names are start and end, one row scores a text."""
     output = tensors.get("output_layer.weight")
-    return head != "question_answering" or output is None or output.shape[0] == 2
+    if output is None or head not in ("question_answering", "token_classification"):
+        return True
+    return not has_labels and output.shape[0] == 2 if head == "question_answering" else output.shape[0] > 1
 
 
 def _leftovers(family: Family, names: Iterable[str], direction: str, choice: Choice, where: str) -> tuple[str, ...]:
@@ -177,6 +197,10 @@ def _leftovers(family: Family, names: Iterable[str], direction: str, choice: Cho
     names = sorted(names)
     allowed = [name for name in names if _may_drop(family, name, direction, choice)]
     refused = [name for name in names if name not in allowed]
+    for name in refused:
+        reason = next((reason for pattern, reason in family.lacks.items() if re.fullmatch(pattern, name)), None)
+        if reason:
+            raise UserError(f"{where}: {name} has no place: {reason}; convert the body alone with --head none.")
     if refused:
         raise UserError(
             f"{where}: {listed(refused)} not part of a {family.name} model that can be converted; "
@@ -188,7 +212,14 @@ def _leftovers(family: Family, names: Iterable[str], direction: str, choice: Cho
 def _may_drop(family: Family, name: str, direction: str, choice: Choice) -> bool:
     if choice.ignore is not None and re.search(choice.ignore, name):
         return True
-    heads = {pattern for head in family.heads.values() for item in head.rules for pattern in item.names(direction)[0]}
     if choice.head is not None:  # the user chose a head: the others go
-        return name in heads
+        return _is_head(family, name, direction)
     return direction == TO_OURS and "pooler" in name  # Hugging Face's models save a pooler that no head uses
+
+
+def _is_head(family: Family, name: str, direction: str) -> bool:
+    """Whether a name belongs to a head, known or not."""
+    if direction == TO_THEIRS:
+        return is_our_head(name)
+    named = {pattern for head in family.heads.values() for item in head.rules for pattern in item.names(direction)[0]}
+    return name in named or (family.prefix != "" and not name.startswith(family.prefix))

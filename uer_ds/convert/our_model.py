@@ -1,13 +1,13 @@
 """Any checkpoint as a model of ours: our names, one `ModelConfig`, and the sizes of both in agreement.
 
-A configuration beside the weights is believed where it speaks, and checked against the shapes; what it leaves out
-comes from the tensors and from the family. Only the number of heads may have to be asked for.
+A configuration beside the weights is believed, and checked against the shapes. Where there is none, the tensors tell
+most of it and the family the rest; what is guessed in this way is noted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import functools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,24 @@ from uer_ds.convert.families.catalogue import by_name, by_their_names, complete_
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
-from uer_ds.convert.mapping import Choice, map_to_ours
+from uer_ds.convert.mapping import map_to_ours
 from uer_ds.convert.remainder import restore_remainder
+from uer_ds.convert.sizes import Hints, head_size, settle_sizes
 from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table
 from uer_ds.storage.lazy import LazyTensor, same_values
 
 UER_EPS = 1e-6
-
-
-@dataclass(frozen=True)
-class Hints:
-    """What the user said about a checkpoint, for what it does not say itself.
-
-    `layernorm` ("normal" or "uer") is the kind on UER's side: what a `.bin` without configuration was trained with,
-    and what a UER output will be run with. `ask_heads` gets the hidden size and returns the number of heads.
-    """
-
-    family: str | None = None
-    choice: Choice = field(default_factory=Choice)
-    heads_num: int | None = None
-    layers_num: int | None = None
-    layernorm: str | None = None
-    ask_heads: Callable[[int], int] | None = None
+SEVERAL_TEXTS = ("ForMultipleChoice", "DoubleHeadsModel")  # endings of classes of theirs
 
 
 @dataclass(frozen=True)
 class OurModel:
-    """A checkpoint under our names. `family` and `head` are known of Hugging Face's checkpoints only."""
+    """A checkpoint under our names. `family` and `head` are known of Hugging Face's checkpoints only.
+
+    `notes`: what was guessed, as sentences for the user.
+    """
 
     path: Path
     config: ModelConfig
@@ -52,6 +41,7 @@ class OurModel:
     family: Family | None = None
     head: str | None = None
     dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def with_layernorm(self, kind: str) -> OurModel:
         """The same function with the layer norm `kind`; models without mean subtraction have no choice and stay."""
@@ -84,17 +74,64 @@ def _from_ours(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not is_fixed_table(name)}
     has_sinusoids = len(tensors) < len(checkpoint.tensors)  # files of 2021 carry their table along
     tensors = with_stream_norms(tensors)
-    inferred = infer_config(tensors)
+    inferred = _inferred(tensors, where)
     refuse_contradictions(stated, inferred, where, {})
     ties = join_ties(tensors)
-    values = {**complete_config({**inferred, **ties}), **stated, **ties}
+    # A configuration is whole: what it leaves out has its default, and is not guessed.
+    values = {**(inferred if checkpoint.config else complete_config({**inferred, **ties})), **stated, **ties}
+    values |= _targets(inferred["target"], stated)
     if has_sinusoids:
         values["sinusoidal_layout"] = "interleaved"
     for part in _parts(values):
-        if not stated and hints.layernorm:
+        if not checkpoint.config and hints.layernorm:
             part["layernorm"] = hints.layernorm
-        _settle_sizes(part, checkpoint, hints)
-    return OurModel(checkpoint.path, model_config_from_dict(values, where), tensors)
+        settle_sizes(part, str(checkpoint.path), hints, {})
+    config = _made(values, where, checkpoint)
+    notes = () if checkpoint.config else _guesses(config, tensors, hints)
+    return OurModel(checkpoint.path, config, tensors, notes=notes)
+
+
+def _inferred(tensors: dict[str, LazyTensor], where: str) -> dict[str, Any]:
+    try:
+        return infer_config(tensors)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _targets(found: tuple[str, ...], stated: dict[str, Any]) -> dict[str, Any]:
+    """The targets whose tensors are there. A configuration may be of the same body with other ones (fine-tuned)."""
+    said = tuple(stated.get("target", found))
+    if set(said) == set(found):
+        return {"target": said}
+    return {"target": found, "data_processor": None}
+
+
+def _made(values: dict[str, Any], where: str, checkpoint: Checkpoint) -> ModelConfig:
+    """The configuration; where none came with the weights, what is wrong with it is that."""
+    try:
+        return model_config_from_dict(values, where)
+    except UserError as error:
+        if checkpoint.config:
+            raise
+        reason = str(error).removesuffix(".")
+        raise UserError(f"{reason} (no JSON came with the weights: give the model's with --config_path).") from None
+
+
+def _guesses(config: ModelConfig, tensors: dict[str, LazyTensor], hints: Hints) -> tuple[str, ...]:
+    """What no tensor tells and no configuration said."""
+    part = config.stream_0 or config
+    notes = []
+    if part.encoder == "transformer":
+        notes.append(
+            f"the activation is in no file; hidden_act {part.hidden_act} was taken, give the model's JSON with "
+            "--config_path if it has another one"
+        )
+    if not hints.layernorm and any(name.endswith(".gamma") for name in tensors):
+        notes.append(
+            "the kind of layer norm is in no file; the standard one was taken, give --layernorm uer if UER-py trained "
+            "the model"
+        )
+    return tuple(notes)
 
 
 def _parts(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,23 +170,45 @@ def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     where = str(checkpoint.config_path or checkpoint.path)
     theirs = checkpoint.config or {}
     family = _their_family(checkpoint, hints)
-    choice = replace(hints.choice, architecture=(theirs.get("architectures") or [None])[0])
-    mapped = map_to_ours(family, checkpoint.tensors, theirs, choice, str(checkpoint.path))
-    restore_remainder(checkpoint.path, mapped.tensors)
-    inferred = infer_config(mapped.tensors)
+    architecture = _architecture(theirs)
+    if (architecture or "").endswith(SEVERAL_TEXTS) and not hints.choice.head:
+        raise UserError(
+            f"{where}: {architecture} scores several texts together, a head that has no counterpart here; convert the "
+            "encoder alone with --head none."
+        )
     stated = family.config_to_ours(theirs, where)
+    width = functools.partial(
+        head_size, family, stated=stated.get("heads_num"), hints=hints, where=str(checkpoint.path)
+    )
+    choice = replace(hints.choice, architecture=architecture)
+    mapped = map_to_ours(family, checkpoint.tensors, theirs, choice, str(checkpoint.path), width)
+    restore_remainder(checkpoint.path, mapped.tensors)
+    inferred = _inferred(mapped.tensors, where)
     if family.fixed_layernorm_eps:
         stated["layernorm_eps"] = family.fixed_layernorm_eps
-    refuse_contradictions(stated, inferred, where, {ours: names[0] for ours, names in family.config_names.items()})
+    spelt = {ours: names[0] for ours, names in family.config_names.items()}
+    refuse_contradictions(stated, inferred, where, spelt)
     values = {**family.defaults, **family.structure, **inferred, **stated, **mapped.values}
     head = family.heads[mapped.head]
     values["target"] = head.target
     if head.data_processor:
         values["data_processor"] = head.data_processor
     values["tie_weights"] = mapped.tied
-    _settle_sizes(values, checkpoint, hints)
-    config = model_config_from_dict(values, where)
-    return OurModel(checkpoint.path, config, mapped.tensors, family, mapped.head, mapped.dropped)
+    settle_sizes(values, where, hints, spelt)
+    config = _made(values, where, checkpoint)
+    notes = mapped.notes
+    if not checkpoint.config:
+        notes += (
+            f"no config.json came with the weights; hidden_act {config.hidden_act} and layer norms with epsilon "
+            f"{config.layernorm_eps:g} were taken, as {family.name} models usually have them",
+        )
+    return OurModel(checkpoint.path, config, mapped.tensors, family, mapped.head, mapped.dropped, notes)
+
+
+def _architecture(theirs: dict[str, Any]) -> str | None:
+    """The class that their configuration names."""
+    named = theirs.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else None
 
 
 def _their_family(checkpoint: Checkpoint, hints: Hints) -> Family:
@@ -157,33 +216,3 @@ def _their_family(checkpoint: Checkpoint, hints: Hints) -> Family:
         return by_name(hints.family)
     model_type = (checkpoint.config or {}).get("model_type")
     return by_their_names(checkpoint.tensors, model_type, str(checkpoint.path))
-
-
-def _settle_sizes(values: dict[str, Any], checkpoint: Checkpoint, hints: Hints) -> None:
-    """Fill in what no tensor tells, from the hints: the number of heads, and of layers where all share one.
-
-    `attention_width` and `key_width` (heads times head size) are no keys of ours; they end here.
-    """
-    width, key_width = values.pop("attention_width", None), values.pop("key_width", None)
-    if width is None:
-        return
-    hidden = values["hidden_size"]
-    for key, hint in (("layers_num", hints.layers_num), ("heads_num", hints.heads_num)):
-        if hint is not None and values.setdefault(key, hint) != hint:
-            raise UserError(f"{checkpoint.path}: --{key} is {hint}, but the model has {values[key]}; leave it out.")
-    if values.get("layers_num") is None:
-        raise UserError(f"{checkpoint.path}: its layers are all one and no file tells their number; give --layers_num.")
-    if values.get("heads_num") is None:
-        values["heads_num"] = hints.ask_heads(hidden) if hints.ask_heads else None
-    heads = values["heads_num"]
-    if heads is None:
-        raise UserError(
-            f"{checkpoint.path}: the number of attention heads is in no file; give --heads_num "
-            f"(usually hidden size / 64: {hidden} / 64 = {hidden / 64:g}) or the model's JSON with --config_path."
-        )
-    if width % heads:
-        raise UserError(f"{checkpoint.path}: {heads} attention heads do not divide the width {width} of its matrices.")
-    if width != hidden:
-        values["attention_head_size"] = width // heads
-    if key_width != width:
-        values["local_kv_heads_num"] = key_width * heads // width

@@ -26,6 +26,8 @@ class Transform:
     to_ours: Callable[..., Tensors]
 
 
+FINE_TUNED = re.compile(r"output_layer|classifier\.|crf\.")  # beginnings of names that fine-tuning adds
+
 SAME = Transform(lambda *tensors: tensors, lambda *tensors: tensors)
 
 
@@ -83,6 +85,10 @@ def layer_counts(names: Iterable[str], patterns: Sequence[str]) -> dict[str, int
             expression = re.compile(re.escape(pattern).replace(rf"\{{{key}\}}", r"(\d+)"))
             numbers = [int(match[1]) + 1 for match in map(expression.fullmatch, names) if match]
             counts[key] = max([counts[key], *numbers])
+            if counts[key] > len(names):
+                raise UserError(
+                    f"{pattern} goes up to layer {counts[key] - 1}, but there are {len(names)} tensors; some lack."
+                )
     return counts
 
 
@@ -118,10 +124,32 @@ def apply_rules(tensors: TensorMap, rules: Sequence[Rule], direction: str) -> Co
             continue
         function = item.transform.to_theirs if direction == TO_THEIRS else item.transform.to_ours
         given = tuple(tensors[name] for name in inputs)
-        made = given if item.transform is SAME else combine(given, function)
+        made = given if item.transform is SAME else _transformed(inputs, given, function)
+        if len(made) != len(outputs):
+            raise _unfit(inputs, given)
         result.tensors.update(zip(outputs, made, strict=True))
         result.used.update(inputs)
     return result
+
+
+def _transformed(
+    names: tuple[str, ...], given: tuple[LazyTensor, ...], function: Callable[..., Tensors]
+) -> tuple[LazyTensor, ...]:
+    """What `function` makes of the tensors; shapes that it cannot take are the file's mistake."""
+    try:
+        return combine(given, function)
+    except (RuntimeError, IndexError) as error:
+        raise _unfit(names, given) from error
+
+
+def _unfit(names: tuple[str, ...], given: tuple[LazyTensor, ...]) -> UserError:
+    shapes = ", ".join(str(list(tensor.shape)) for tensor in given)
+    return UserError(f"{listed(names)} of the shape {shapes}, which no model of this family has; the file is damaged.")
+
+
+def is_our_head(name: str) -> bool:
+    """Whether a tensor of ours belongs to a head and not to the body."""
+    return name.startswith("target.") or FINE_TUNED.match(name) is not None
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:

@@ -17,7 +17,8 @@ from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.convert.formats import open_checkpoint
-from uer_ds.convert.our_model import Hints, OurModel, read_our_model
+from uer_ds.convert.our_model import OurModel, read_our_model
+from uer_ds.convert.sizes import Hints
 from uer_ds.convert.tokenizer_files import saved_tokenizer
 from uer_ds.errors import UserError
 from uer_ds.finetune.task import Task

@@ -28,34 +28,42 @@ def by_name(name: str) -> Family:
     return FAMILIES[name]
 
 
-def by_config(config: ModelConfig, where: str) -> Family:
-    """The family of one of our configurations; otherwise a `UserError` naming the nearest and the differences."""
+def family_of(config: ModelConfig, where: str, name: str | None = None) -> Family:
+    """The family of one of our configurations, `name` or any; a `UserError` names the nearest and the differences."""
     if config.encoder != "transformer":
         raise UserError(
             f"{where}: Hugging Face has no {config.encoder} models; convert with --to uer or --to safetensors."
         )
-    differences = {family.name: family.differences(config) for family in FAMILIES.values()}
+    families = [by_name(name)] if name else list(FAMILIES.values())
+    differences = {family.name: family.differences(config) for family in families}
     nearest = min(differences, key=lambda name: len(differences[name]))
     if differences[nearest]:
         details = ", ".join(
             f"{key} {found!r} instead of {expected!r}" for key, (found, expected) in differences[nearest].items()
         )
+        computes = f"is no {name} model" if name else "no Hugging Face model computes this"
         raise UserError(
-            f"{where}: no Hugging Face model computes this; the nearest family is {nearest}, but here {details}; "
+            f"{where}: {computes}; the nearest family is {nearest}, but here {details}; "
             "convert with --to uer or --to safetensors."
         )
-    if nearest == BERT.name and config.max_seq_length == PUBLIC_ROWS:
+    if not name and nearest == BERT.name and config.max_seq_length == PUBLIC_ROWS:
         return XLM_ROBERTA
     return FAMILIES[nearest]
 
 
 def complete_config(inferred: dict[str, Any]) -> dict[str, Any]:
     """Add to what the tensors tell what their family implies (attention scale, activation), if it is one of ours."""
-    families = FAMILIES.values() if inferred["encoder"] == "transformer" else ()
-    for family in families:
-        if all(inferred.get(key, value) == value for key, value in family.structure.items()):
-            return {**family.defaults, **family.structure, **inferred}
-    return inferred
+    if inferred["encoder"] != "transformer":
+        return inferred
+    fitting = [
+        family
+        for family in FAMILIES.values()
+        if all(inferred.get(key, value) == value for key, value in family.structure.items())
+    ]
+    if not fitting:
+        return inferred
+    family = max(fitting, key=lambda family: len(family.structure))  # BERT's structure is a part of ALBERT's
+    return {**family.defaults, **family.structure, **inferred}
 
 
 def by_their_names(names: Iterable[str], model_type: str | None, where: str) -> Family:
@@ -69,9 +77,10 @@ def by_their_names(names: Iterable[str], model_type: str | None, where: str) -> 
     if model_type is None and _known_share(best, names) < 0.5:
         lacking = sorted(name for name in _first_names(best) if name not in names)
         strange = [name for name in names if name not in _first_names(best)]
+        unknown = f" and {strange[0]} is unknown there" if strange else ""
         raise UserError(
-            f"{where}: the tensors are of no known family; the nearest is {best.name}, but {lacking[0]} is missing and "
-            f"{strange[0]} is unknown there (families: {', '.join(FAMILIES)})."
+            f"{where}: the tensors are of no known family; the nearest is {best.name}, but {lacking[0]} is missing"
+            f"{unknown} (families: {', '.join(FAMILIES)})."
         )
     return best
 

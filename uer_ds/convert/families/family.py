@@ -26,7 +26,6 @@ FREE_KEYS = frozenset(
         "hidden_size",
         "feedforward_size",
         "heads_num",
-        "attention_head_size",
         "layers_num",
         "decoder_layers_num",
         "hidden_act",
@@ -43,9 +42,16 @@ FREE_KEYS = frozenset(
         "prefix_lm_loss",
         "relative_attention_buckets_num",
         "sinusoidal_layout",
-        "local_kv_heads_num",
     }
 )
+
+# Heads that classes of causal models have no place for.
+LAST_TOKEN_HEADS = {
+    r"(output_layer_[12]|target\.cls\.linear_[12])\..*|score\.weight": (
+        "a causal model's ForSequenceClassification has one matrix on the last token, a classifier of ours a dense "
+        "layer with tanh before it"
+    )
+}
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_fast": "gelu_new", "relu": "relu", "silu": "silu", "linear": "linear"}
 OUR_ACTIVATIONS = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {
@@ -60,6 +66,18 @@ def our_activation(name: str) -> str:
     if name not in OUR_ACTIVATIONS:
         raise unknown_name("activation", name, OUR_ACTIVATIONS)
     return OUR_ACTIVATIONS[name]
+
+
+def _refuse_other_kind(value: Any, ours: str, where: str) -> None:
+    """Sizes are positive whole numbers, the rest are numbers or names."""
+    if ours == "hidden_act":
+        is_right, expected = isinstance(value, str), "a name"
+    elif ours in ("dropout", "layernorm_eps"):
+        is_right, expected = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+    else:
+        is_right, expected = type(value) is int and value > 0, "a positive integer"
+    if not is_right:
+        raise UserError(f"{where} is {value!r}; expected {expected}.")
 
 
 @dataclass(frozen=True)
@@ -104,8 +122,9 @@ class Family:
         structure: values of `ModelConfig` that differ from its defaults and make the family; `free`: keys beside
             `FREE_KEYS` that its members choose.
         prefix: of their names in models with a head; files of bare models lack it.
-        rules: the table, without heads. `rules_by_head_size` makes the rules that depend on the width of a head.
-        heads: name -> head.
+        rules: the table, without heads. `rules_by_head_size` makes the rules that depend on the width of a head;
+            `query` is then their name of the first layer's query matrix.
+        heads: name -> head. `lacks`: expression for names of heads that their classes cannot have -> why not.
         config_names: our keys -> theirs (all of them hold the value).
         constants: keys of their config.json that are always the same; another value is refused.
         their_defaults: what a config.json means that leaves a key out.
@@ -141,6 +160,8 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed_layernorm_eps: float | None = None
     ties_output: bool = True
+    query: str | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
     rules_by_head_size: Callable[[int], tuple[Rule, ...]] = lambda head_size: ()
     more_to_theirs: Callable[[ModelConfig], dict[str, Any]] = lambda config: {}
     more_to_ours: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda theirs: {}
@@ -162,12 +183,16 @@ class Family:
         """Structural keys where `config` is not of this family: key -> (found, expected)."""
         defaults = {item.name: item.default for item in dataclasses.fields(ModelConfig)}
         expected = {**defaults, **self.structure}
+        found = {key: getattr(config, key) for key in expected}
         if config.layernorm == "uer" and expected["layernorm"] == "normal":  # the export folds it
-            config = config.replace(layernorm="normal")
+            found["layernorm"] = "normal"
+        usual = {"attention_head_size": (config.hidden_size or 0) / (config.heads_num or 1)}
+        usual["local_kv_heads_num"] = config.heads_num or 0
+        found.update({key: None for key, value in usual.items() if found[key] == value})  # stated, but nothing special
         return {
-            key: (getattr(config, key), value)
+            key: (found[key], value)
             for key, value in expected.items()
-            if key not in FREE_KEYS | self.free and getattr(config, key) != value
+            if key not in FREE_KEYS | self.free and found[key] != value
         }
 
     def config_to_theirs(self, config: ModelConfig) -> dict[str, Any]:
@@ -189,5 +214,6 @@ class Family:
             if ours != "dropout" and any(value != found[0] for value in found):
                 raise UserError(f"{where}: {' and '.join(names)} differ ({found}); only equal ones can be converted.")
             if found:
+                _refuse_other_kind(found[0], ours, f"{where}: {names[0]}")
                 values[ours] = our_activation(found[0]) if ours == "hidden_act" else found[0]
         return {**values, **self.more_to_ours(theirs)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uer_ds.convert.families.bert import WORD_TABLE
-from uer_ds.convert.families.family import Family, Head, Tie
+from uer_ds.convert.families.family import LAST_TOKEN_HEADS, Family, Head, Tie
 from uer_ds.convert.rules import Rule, layer_norm, linear, rule
 from uer_ds.convert.transforms import STACKED_BIASES, STACKED_MATRICES, TRANSPOSED
 
@@ -39,6 +39,7 @@ GPT2 = Family(
         "lm": Head("GPT2LMHeadModel", (rule(OUTPUT, "lm_head.weight", optional=True),), ("lm",), "lm"),
         "none": Head("GPT2Model"),
     },
+    lacks=LAST_TOKEN_HEADS,
     config_names={
         "vocab_size": ("vocab_size",),
         "hidden_size": ("n_embd",),

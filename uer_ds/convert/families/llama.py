@@ -10,7 +10,7 @@ from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bert import WORD_TABLE
-from uer_ds.convert.families.family import Family, Head, Tie
+from uer_ds.convert.families.family import LAST_TOKEN_HEADS, Family, Head, Tie
 from uer_ds.convert.rules import Rule, rule
 from uer_ds.convert.transforms import rotary_order
 from uer_ds.errors import UserError
@@ -50,7 +50,7 @@ def config_to_theirs(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_to_ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Groups; a rotation that differs from LLaMA 1 and 2 is refused."""
+    """A rotation that differs from LLaMA 1 and 2 is refused."""
     rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     theta = rope.get("rope_theta", theirs.get("rope_theta", ROPE_THETA))
@@ -58,8 +58,7 @@ def config_to_ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"config.json: rotary positions of kind {kind!r} with theta {theta:g}; only {ROPE_THETA:g} is known."
         )
-    heads, groups = theirs.get("num_attention_heads"), theirs.get("num_key_value_heads")
-    return {"local_kv_heads_num": groups} if groups and groups != heads else {}
+    return {}
 
 
 LLAMA = Family(
@@ -77,6 +76,9 @@ LLAMA = Family(
     prefix="model.",
     rules=RULES,
     rules_by_head_size=query_and_key,
+    query="model.layers.0.self_attn.q_proj.weight",
+    lacks=LAST_TOKEN_HEADS,
+    free=frozenset({"local_kv_heads_num", "attention_head_size"}),
     heads={
         "lm": Head("LlamaForCausalLM", (rule(OUTPUT, "lm_head.weight", optional=True),), ("lm",), "lm"),
         "none": Head("LlamaModel"),
@@ -87,6 +89,8 @@ LLAMA = Family(
         "feedforward_size": ("intermediate_size",),
         "layers_num": ("num_hidden_layers",),
         "heads_num": ("num_attention_heads",),
+        "local_kv_heads_num": ("num_key_value_heads",),
+        "attention_head_size": ("head_dim",),
         "max_seq_length": ("max_position_embeddings",),
         "layernorm_eps": ("rms_norm_eps",),
         "dropout": ("attention_dropout",),

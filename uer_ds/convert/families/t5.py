@@ -85,7 +85,7 @@ def fold_scale(tensors: dict[str, LazyTensor], config: ModelConfig, tied: bool) 
 def take_scale(tensors: dict[str, LazyTensor], theirs: Mapping[str, Any]) -> None:
     """Theirs to ours: the factor becomes part of the last norm."""
     if is_scaled(theirs) and OUTPUT in tensors:
-        scale_output(tensors, LAST_NORM, theirs["d_model"] ** -0.5)
+        scale_output(tensors, LAST_NORM, tensors[WORD_TABLE].shape[-1] ** -0.5)
 
 
 def config_to_theirs(config: ModelConfig) -> dict[str, Any]:
@@ -131,9 +131,11 @@ T5 = Family(
         "layernorm_eps": ("layer_norm_epsilon",),
         "dropout": ("dropout_rate",),
         "relative_attention_buckets_num": ("relative_attention_num_buckets",),
+        "attention_head_size": ("d_kv",),
     },
     constants={"relative_attention_max_distance": 128, "is_encoder_decoder": True},
     their_defaults={"layer_norm_epsilon": 1e-6},
+    free=frozenset({"attention_head_size"}),
     special_ids={"decoder_start_token_id": "cls", "eos_token_id": "sep", "pad_token_id": "pad"},
     ties=(Tie("tgt_embedding.word.embedding.weight", WORD_TABLE, always=True), Tie(OUTPUT, WORD_TABLE)),
     copies=(Copies("shared.weight", TABLES),),
