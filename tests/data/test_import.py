@@ -6,13 +6,19 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.data.stand_in import StandIn
 from tests.data.test_shards import contents
+from uer_ds.cli.main import main
 from uer_ds.data.dataset import Dataset, open_dataset
+from uer_ds.data.indexed import IndexedDatasetWriter
+from uer_ds.data.pair_import import import_pair
 from uer_ds.data.uer_import import import_dataset
 from uer_ds.errors import UserError
+from uer_ds.tokenizers import write_vocabulary
+from uer_ds.tokenizers.vocabulary import RESERVED
 
 CLS, SEP, MASK = 2, 3, 4
 TOKENIZER = StandIn()
@@ -103,6 +109,78 @@ def test_files_that_are_none(tmp_path: Path, instances: Any, message: str) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["dataset.pt"]
 
 
-def test_processors_without_a_way_back(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown data_processor 'gsg'"):
-        bring(tmp_path, "gsg", [])
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [("bart", "a bart dataset cannot be brought over: .* where sentences end"), ("mlmm", "did you mean 'mlm'")],
+)
+def test_processors_without_a_way_back(tmp_path: Path, processor: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        bring(tmp_path, processor, [])
+
+
+def foreign(prefix: Path, documents: list[list[list[int]]], dtype: str = "int32") -> Path:
+    with IndexedDatasetWriter(prefix, np.dtype(dtype)) as writer:
+        for document in documents:
+            for item in document:
+                writer.add_item(item)
+            writer.end_document()
+    return prefix
+
+
+DOCUMENTS = [[[10, 11, 12]], [[13]], [[29999, 14]]]
+SENTENCES = [[[10, 11], [12]], [[13], [14, 15]]]
+
+
+def bring_pair(folder: Path, documents: list[list[list[int]]], processor: str, monkeypatch: Any) -> Dataset:
+    monkeypatch.setattr("uer_ds.data.combine.CHUNK_DOCUMENTS", 2)
+    prefix = foreign(folder / "foreign", documents)
+    done: list[int] = []
+    import_pair(prefix, folder / "out", processor, TOKENIZER, done.append)
+    assert sum(done) == (folder / "foreign.bin").stat().st_size
+    return open_dataset(folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("documents", "processor", "layout"),
+    [
+        (DOCUMENTS, "lm", "documents"),
+        (SENTENCES, "bert", "sentences"),
+        (SENTENCES, "mlm", "sentences"),
+        (SENTENCES, "mt", "pairs"),
+    ],
+)
+def test_a_pair_of_megatron(tmp_path: Path, monkeypatch: Any, documents: Any, processor: str, layout: str) -> None:
+    dataset = bring_pair(tmp_path, documents, processor, monkeypatch)
+    assert contents(dataset) == documents and dataset.manifest.layout == layout
+    assert dataset.manifest.dtype == "int16" and dataset.manifest.sampling == {"data_processor": processor}
+
+
+@pytest.mark.parametrize(
+    ("documents", "processor", "message"),
+    [
+        (DOCUMENTS, "bert", r"3 items in 3 documents \(1 to 1 in each\); the bert objective reads sentences"),
+        (SENTENCES, "cls", "the cls objective reads labelled"),
+        ([[[30000]]], "lm", r"foreign\.bin has ids outside the vocabulary of 30000 entries"),
+        ([], "lm", "has no item"),
+    ],
+)
+def test_a_pair_that_does_not_fit(
+    tmp_path: Path, monkeypatch: Any, documents: Any, processor: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        bring_pair(tmp_path, documents, processor, monkeypatch)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign.bin", "foreign.idx"]
+
+
+def test_a_pair_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_vocabulary([*RESERVED, *"今天好"], tmp_path / "vocab.txt")
+    prefix = foreign(tmp_path / "foreign", [[[104, 105]], [[106]]])
+    assert main(["dataset", "info", str(prefix)]) == 2
+    assert f"uer-ds dataset import {prefix} --output_path" in capsys.readouterr().err
+    options = ["--tokenizer", "char", "--vocab_path", str(tmp_path / "vocab.txt"), "--data_processor", "lm"]
+    for number, given in enumerate((prefix, f"{prefix}.idx")):
+        output = str(tmp_path / f"out{number}")
+        assert main(["dataset", "import", str(given), "--output_path", output, *options]) == 0
+        assert main(["dataset", "verify", output]) == 0
+        assert main(["dataset", "sample", output]) == 0
+    assert "[CLS] 今 天 [SEP]" in capsys.readouterr().out

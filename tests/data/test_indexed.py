@@ -104,6 +104,15 @@ def test_truncated_index(tmp_path: Path) -> None:
         IndexedDataset(prefix)
 
 
+@pytest.mark.parametrize("size", [33, 9, 4, 0])
+def test_an_index_without_all_of_its_header(tmp_path: Path, size: int) -> None:
+    prefix = write(tmp_path / "shard", DOCUMENTS)
+    index = Path(f"{prefix}.idx")
+    index.write_bytes(index.read_bytes()[:size])
+    with pytest.raises(UserError, match=rf"shard\.idx is too short \({size} of 34 header bytes\)"):
+        IndexedDataset(prefix)
+
+
 def test_swapped_indexes(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a", DOCUMENTS), write(tmp_path / "b", [*DOCUMENTS, [[1, 2]]])
     Path(f"{second}.idx").replace(f"{first}.idx")

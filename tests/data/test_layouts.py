@@ -63,6 +63,26 @@ def test_pairs_with_two_vocabularies(tmp_path: Path) -> None:
     assert dataset.manifest.target_tokenizer.vocab_size == 40000
 
 
+@pytest.mark.parametrize(
+    ("rule", "line", "reason"),
+    [
+        ("pair", "\ta\tb", "3 tab-separated columns, expected 2 (source, target)"),
+        ("pair", "\tb", "the source is empty"),
+        ("pair", "a\t ", "the target is empty"),
+        ("label", "\t1\t好", "the label is empty"),
+        ("label", "1\t", "the text is empty"),
+        ("label", "1\t好\t", "the second text is empty"),
+    ],
+)
+def test_an_empty_column_is_malformed(tmp_path: Path, rule: str, line: str, reason: str) -> None:
+    progress = Notes()
+    dataset = build(tmp_path, f"{line}\r\n1\t二\n", rule=rule, progress=progress)
+    assert dataset.documents == 1 and progress.notes == [f"left out: {tmp_path}/corpus.txt, line 1: {reason}"]
+    (tmp_path / "strict").mkdir()
+    with pytest.raises(UserError, match=r"line 1: .*mend it"):
+        build(tmp_path / "strict", f"{line}\n", rule=rule, strict=True)
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_labelled(tmp_path: Path, shards: int) -> None:
     dataset = build(tmp_path, LABELLED, rule="label", shards=shards)

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sample_arguments(commands.add_parser("sample", help="samples of an objective in words, as the model sees them"))
     _add_merge(commands.add_parser("merge", help="several datasets of one vocabulary into one"))
     _add_split(commands.add_parser("split", help="a training and a held-out dataset, by document"))
-    _add_import(commands.add_parser("import", help="a dataset.pt of UER-py into a dataset folder"))
+    _add_import(commands.add_parser("import", help="a dataset.pt of UER-py, or a .bin and .idx pair, into a folder"))
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +45,13 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the dataset.pt")
+    parser.add_argument(
+        "file", metavar="FILE", help="the dataset.pt; or the common name of a .bin and .idx of Megatron or DeepSpeed"
+    )
     parser.add_argument("--output_path", required=True, metavar="FOLDER", help="the dataset to write")
-    parser.add_argument("--data_processor", required=True, help="what it was made with; the file does not say")
+    parser.add_argument(
+        "--data_processor", required=True, help="what it was made with, or is for; the file does not say"
+    )
     add_config_options(parser, TokenizerConfig, "the tokenizer it was made with")
     add_config_options(parser, TargetTokenizerConfig, "tokenizer of the target side (mt)")
 
@@ -122,7 +126,7 @@ def split(args: argparse.Namespace) -> None:
     dataset = open_dataset(args.dataset)
     if args.held_out <= 0 or (args.held_out > 1 and args.held_out != int(args.held_out)):
         raise UserError(
-            f"--held_out is {args.held_out:g}; expected a number of documents (such as 1000), or a share of them between"
+            f"--held_out is {args.held_out:g}; expected a number of documents (such as 1000) or a share of them between"
             " 0 and 1 (such as 0.01)."
         )
     count = round(args.held_out * dataset.documents) if args.held_out < 1 else int(args.held_out)
@@ -141,23 +145,24 @@ def split(args: argparse.Namespace) -> None:
 
 def bring_over(args: argparse.Namespace) -> None:
     """`import`"""
+    from uer_ds.data.pair_import import find_pair, import_pair
     from uer_ds.data.uer_import import import_dataset
 
-    path = Path(args.file)
-    tokenizer = make_tokenizer(given_values(args, TokenizerConfig))
+    pair = find_pair(Path(args.file))
+    path = Path(args.file) if pair is None else Path(f"{pair}.bin")
+    output, processor = Path(args.output_path), args.data_processor
+    tokenizer, target = make_tokenizer(given_values(args, TokenizerConfig)), make_target_tokenizer(args, processor)
+    copies: list[tuple[str, int]] = []
     with ProgressBar("import") as progress:
         progress.start(path.stat().st_size if path.is_file() else 0)
-        manifest, copies = import_dataset(
-            path,
-            Path(args.output_path),
-            args.data_processor,
-            tokenizer,
-            progress.advance,
-            make_target_tokenizer(args, args.data_processor),
-            _command(args),
-        )
-    rows = [("dataset", args.output_path), *summary(manifest), *progress.speed()]
-    print(table([*rows, ("copies left out", copies)]))
+        if pair is not None:
+            manifest = import_pair(pair, output, processor, tokenizer, progress.advance, target, _command(args))
+        else:
+            manifest, count = import_dataset(
+                path, output, processor, tokenizer, progress.advance, target, _command(args)
+            )
+            copies = [("copies left out", count)]
+    print(table([("dataset", args.output_path), *summary(manifest), *progress.speed(), *copies]))
 
 
 def _command(args: argparse.Namespace) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def _split_shard(
 ) -> tuple[ShardRecord, ShardRecord]:
     train, held = (_PartWriter(dataset, number, folder) for folder in folders)
     try:
-        for chunk in _chunks(dataset.shards[number]):
+        for chunk in document_chunks(dataset.shards[number]):
             is_held_out = held_out.of(chunk)
             train.add(chunk, ~is_held_out)
             held.add(chunk, is_held_out)
@@ -152,7 +152,7 @@ class _PartWriter:
             writer.abort()
 
 
-def _chunks(shard: IndexedDataset) -> Iterator[range]:
+def document_chunks(shard: IndexedDataset) -> Iterator[range]:
     """Runs of documents small enough for memory."""
     first = 0
     while first < shard.documents:

@@ -102,11 +102,16 @@ class IndexedDataset:
 
     def _read_header(self, index: np.ndarray) -> tuple[int, int, int]:
         name = f"{self.prefix}.idx"
-        if len(index) < HEADER.size or index[: len(MAGIC)].tobytes() != MAGIC:
-            start = index[: len(MAGIC)].tobytes()
+        start = index[: len(MAGIC)].tobytes()
+        if len(index) < HEADER.size and MAGIC.startswith(start):
+            raise UserError(
+                f"{name} is too short ({len(index)} of {HEADER.size} header bytes): it is truncated; make the dataset"
+                " again or copy it again."
+            )
+        if start != MAGIC:
             raise UserError(
                 f"{name} ({len(index)} bytes) begins with {start!r}; expected a Megatron index, which begins with"
-                f" {MAGIC!r}: give a folder made by `uer-ds preprocess`, or the common name of a .bin and .idx pair."
+                f" {MAGIC!r}: it is another kind of file or damaged; make the dataset again or copy it again."
             )
         _, version, code, items, bounds = HEADER.unpack(index[: HEADER.size].tobytes())
         if version != 1 or code not in READABLE_TYPES:

@@ -48,9 +48,12 @@ class FolderLock:
             if self._still_there():
                 break
             self._file.close()  # its owner removed it between our open and our lock
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()} {socket.gethostname()}\n")
-        self._file.flush()
+        try:
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()} {socket.gethostname()}\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._not_writable(error) from error
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -62,9 +65,11 @@ class FolderLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return self.path.open("a+")
         except OSError as error:
-            raise UserError(
-                f"{self.option} {self.path.parent} cannot be written ({error.strerror}); choose a folder that can."
-            ) from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> UserError:
+        folder = self.path.parent
+        return UserError(f"{self.option} {folder} cannot be written ({error.strerror}); choose a folder that can.")
 
     def _still_there(self) -> bool:
         try:

@@ -159,6 +159,11 @@ def read_manifest(folder: str | Path) -> Manifest:
             f"{folder} is a file; expected {what}: make one from the text, or bring UER-py's dataset.pt over with"
             " `uer-ds dataset import`."
         )
+    if Path(f"{folder}.idx").is_file() and not path.is_file():
+        raise UserError(
+            f"{folder}.idx belongs to a pair of files of Megatron or DeepSpeed; expected {what}: bring the pair over"
+            f" with `uer-ds dataset import {folder} --output_path FOLDER` and its vocabulary."
+        )
     value = read_json(path, what)
     if value.pop("format", None) != FORMAT or value.pop("format_version", None) != FORMAT_VERSION:
         raise UserError(

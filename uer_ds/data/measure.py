@@ -59,8 +59,8 @@ def verify(dataset: Dataset, advance: Callable[[int], None]) -> None:
             path = dataset.folder / file.name
             _verify_file(path, file.bytes, file.sha256)
             advance(file.bytes)
-        _verify_index(shard)
-        _verify_ids(shard, _vocab_size(dataset))
+        verify_index(shard)
+        verify_ids(f"{shard.prefix}.bin", shard.tokens, _vocab_size(dataset))
     for column in dataset.manifest.columns:
         for shard, numbers in zip(dataset.shards, dataset.shard_columns(column.name), strict=True):
             expected = {"document": shard.documents, "token": len(shard.tokens)}[column.per]
@@ -90,7 +90,7 @@ def _verify_file(path: Path, size: int, sha256: str) -> None:
         raise _damaged(path, f"has the SHA-256 {found[:12]}..., the manifest says {sha256[:12]}...")
 
 
-def _verify_index(shard: IndexedDataset) -> None:
+def verify_index(shard: IndexedDataset) -> None:
     """Sizes, pointers and bounds must tell the same story."""
     end = 0
     for first in range(0, shard.items, CHUNK):
@@ -104,11 +104,12 @@ def _verify_index(shard: IndexedDataset) -> None:
             raise _damaged(f"{shard.prefix}.idx", f"has document bounds that go back after document {first}")
 
 
-def _verify_ids(shard: IndexedDataset, vocab_size: int) -> None:
-    for first in range(0, len(shard.tokens), CHUNK):
-        ids = shard.tokens[first : first + CHUNK]
+def verify_ids(path: str, tokens: np.ndarray, vocab_size: int) -> None:
+    """Every id of the file must be one of the vocabulary."""
+    for first in range(0, len(tokens), CHUNK):
+        ids = tokens[first : first + CHUNK]
         if int(ids.max()) >= vocab_size or int(ids.min()) < 0:
-            raise _damaged(f"{shard.prefix}.bin", f"has ids outside the vocabulary of {vocab_size} entries")
+            raise _damaged(path, f"has ids outside the vocabulary of {vocab_size} entries")
 
 
 def _damaged(path: str | Path, what: str) -> UserError:

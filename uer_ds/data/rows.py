@@ -49,17 +49,12 @@ class Tokenizers:
 
 def parse_pair_line(line: str) -> Row:
     """source TAB target"""
-    columns = line.strip().split("\t")
-    if len(columns) != 2:
-        raise Malformed(f"{_columns(columns)}, expected 2 (source, target)")
-    return Row(tuple(columns))
+    return Row(tuple(_split(line, {2: ("source", "target")})))
 
 
 def parse_labelled_line(line: str) -> Row:
     """label TAB text, or label TAB text_a TAB text_b"""
-    columns = line.strip().split("\t")
-    if len(columns) not in (2, 3):
-        raise Malformed(f"{_columns(columns)}, expected 2 or 3 (label, text, second text)")
+    columns = _split(line, {2: ("label", "text"), 3: ("label", "text", "second text")})
     return Row(tuple(columns[1:]), _label(columns[0]))
 
 
@@ -148,8 +143,17 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _columns(columns: Sequence[str]) -> str:
-    return f"{len(columns)} tab-separated column{'s' if len(columns) > 1 else ''}"
+def _split(line: str, forms: Mapping[int, Sequence[str]]) -> list[str]:
+    """The columns of a line, none of them empty; `forms`: their number -> their names."""
+    columns = line.strip("\r\n").split("\t")
+    if len(columns) not in forms:
+        wanted, names = " or ".join(map(str, forms)), ", ".join(forms[max(forms)])
+        found = f"{len(columns)} tab-separated column{'s' if len(columns) > 1 else ''}"
+        raise Malformed(f"{found}, expected {wanted} ({names})")
+    for column, name in zip(columns, forms[len(columns)], strict=True):
+        if not column or column.isspace():
+            raise Malformed(f"the {name} is empty")
+    return columns
 
 
 def _label(value: str) -> int:

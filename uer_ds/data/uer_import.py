@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from uer_ds.data.columns import LABEL, ColumnWriter
 from uer_ds.data.indexed import IndexedDatasetWriter, dtype_for_vocabulary
 from uer_ds.data.manifest import Manifest, ShardRecord, SourceRecord
 from uer_ds.data.shards import save_tokenizer
-from uer_ds.data.uer_stream import READERS, Document, Foreign, Marks, read_instances
+from uer_ds.data.uer_stream import NOT_READ, READERS, Document, Foreign, Marks, read_instances
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.tokenizers.base import Tokenizer
@@ -36,6 +37,8 @@ def import_dataset(
     command: tuple[str, ...] = (),
 ) -> tuple[Manifest, int]:
     """Write `output`; returns its manifest and the number of copies that were left out."""
+    if processor in NOT_READ:
+        raise UserError(f"a {processor} dataset cannot be brought over: {NOT_READ[processor]}; prepare the text anew.")
     if processor not in READERS:
         raise unknown_name("data_processor", processor, READERS, "uer-ds dataset import")
     if not path.is_file():
@@ -47,12 +50,10 @@ def import_dataset(
     sizes = [t.vocab_size for t in (tokenizer, target_tokenizer) if t is not None]
     with staging(output) as [folder]:
         shard = _write(documents, folder, layout, max(sizes), path)
-        target = save_tokenizer(target_tokenizer, folder, "target_tokenizer") if target_tokenizer else None
         manifest = Manifest(
             layout=layout,
             dtype=dtype_for_vocabulary(max(sizes)).name,
-            tokenizer=save_tokenizer(tokenizer, folder, "tokenizer"),
-            target_tokenizer=target,
+            **save_tokenizers(tokenizer, target_tokenizer, folder),
             shards=(shard,),
             columns=(LABEL,) if layout == "labelled" else (),
             sources=(SourceRecord(str(path), path.stat().st_size, ""),),
@@ -63,6 +64,14 @@ def import_dataset(
         )
         manifest.write(folder)
     return manifest, documents.copies
+
+
+def save_tokenizers(tokenizer: Tokenizer, target: Tokenizer | None, folder: Path) -> dict[str, Any]:
+    """The two fields of a manifest that are about tokenizers; their files go into the dataset's folder."""
+    return {
+        "tokenizer": save_tokenizer(tokenizer, folder, "tokenizer"),
+        "target_tokenizer": save_tokenizer(target, folder, "target_tokenizer") if target else None,
+    }
 
 
 class _Distinct:

@@ -143,7 +143,11 @@ READERS: dict[str, Callable[[Iterator[tuple[Any, ...]], Marks], Iterator[Documen
     "cls": documents_of_labels,
     "cls_mlm": documents_of_labels,
 }
-"""Processor -> reader; the layout is the objective's. gsg and bart are missing: their sentence bounds are lost."""
+"""Processor -> reader; the layout is the objective's."""
+
+_LOST = "its file does not say where sentences end"
+NOT_READ = {"gsg": _LOST, "bart": _LOST, "llm_sft": "UER-py has no such file"}
+"""Processor -> why its datasets cannot be read."""
 
 
 def _two_parts(instance: tuple[Any, ...], marks: Marks) -> tuple[Ids, Ids, int]:
