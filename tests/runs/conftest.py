@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,32 @@ def partitioning_path(folder: Path, name: Any) -> Any:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(partitioning(name)))
     return path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes a file system of a size such as "256k"; needs root."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(words, capture_output=True).returncode:
+            pytest.skip("a small file system cannot be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_disk(ballast: Path, left: int = 0) -> None:
+    """Write a file until its disk is full, up to `left` bytes."""
+    with ballast.open("wb", buffering=0) as file:
+        while (free := shutil.disk_usage(ballast.parent).free) > left:
+            file.write(bytes(min(free - left, 1 << 16)))
 
 
 def pretrain_options(material: Path, output: Path, **options: Any) -> list[str]:

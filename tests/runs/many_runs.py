@@ -4,7 +4,8 @@ deepspeed --num_accelerators 2 tests/runs/many_runs.py runs.json     [{"options"
 
 Other keys of an entry: "checkpoint", a folder that is copied to the output first; "dump": "before" or "after" training,
 everything in the engine is gathered and saved as `engine.pt`. How many tensors of the model rank 0 holds in which way
-between forward and backward is in `tensors.json`.
+between forward and backward is in `tensors.json`. "fill": before rank 0 writes its part of a checkpoint, the disk is
+filled up to so many bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from deepspeed.accelerator import get_accelerator
 
+from tests.runs.conftest import fill_disk
 from tests.runs.gathering import gathered
 from uer_ds.cli import pretrain as command
 from uer_ds.cli.parser import Parser
@@ -91,6 +93,8 @@ def main(plan: Path) -> None:
                 trainer._save = lambda progress: None  # type: ignore[method-assign]
             poison(trainer, **entry.get("poison", {}))
             count_tensors(trainer)
+            if "fill" in entry:
+                fill_before_publishing(trainer, entry["fill"])
             if entry.get("dump") == "before":
                 dump(trainer)
             try:
@@ -120,6 +124,19 @@ def count_tensors(trainer: Trainer) -> None:
         backward(loss)
 
     trainer.engine.backward_and_step = counted  # type: ignore[method-assign]
+
+
+def fill_before_publishing(trainer: Trainer, left: int) -> None:
+    """Leave `left` bytes on the disk when rank 0 begins with plain weights, configuration and state."""
+    publish, ballast = trainer.saver._publish, trainer.output.parent / "ballast"
+
+    def publish_on_a_full_disk(*values: Any) -> str:
+        fill_disk(ballast, left)
+        trouble = publish(*values)
+        ballast.unlink()
+        return trouble
+
+    trainer.saver._publish = publish_on_a_full_disk  # type: ignore[method-assign]
 
 
 def copy_checkpoint(checkpoint: Path, output: Path) -> None:

@@ -26,6 +26,7 @@ from uer_ds.launch.address import free_port, host_name, interface_towards, netwo
 from uer_ds.launch.meeting import open_hub, open_spoke
 from uer_ds.launch.place import LOOPBACK, Place
 from uer_ds.launch.watch import Watch
+from uer_ds.storage.disk import disk_errors
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def joined(place: Place, network_timeout_seconds: float = 60.0, timeout_minutes:
 
     A rank that dies or is cut off for `network_timeout_seconds` ends all the others with `PEER_LOST`; a collective that
     hangs for another reason fails after `timeout_minutes`, and so does a meeting to which somebody does not come.
-    Raises UserError when rank 0's port is taken or the others cannot be reached.
+    Raises UserError when rank 0's port is taken or the others cannot be reached, and for a disk that is full or gone.
     """
     address, port = _rendezvous(place)
     variables = {  # what torch's env:// rendezvous and DeepSpeed read
@@ -52,7 +53,8 @@ def joined(place: Place, network_timeout_seconds: float = 60.0, timeout_minutes:
         try:
             with _explained(address, port):
                 group = _start(place, address, port, timedelta(minutes=timeout_minutes))
-            yield group
+            with disk_errors():
+                yield group
         finally:
             _stop()
 

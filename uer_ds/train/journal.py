@@ -65,7 +65,8 @@ def journal(
             held.append(reports.Console(total_updates, done_updates, log_path))
             held.append(reports.Files(output, board, done_updates, configuration))
         except OSError as error:
-            raise UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another path.") from error
+            name = error.filename or output
+            raise UserError(f"{name}: cannot be written ({error.strerror}); choose another path.") from error
 
     group.on_first(open_outputs)
     try:

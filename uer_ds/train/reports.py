@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from uer_ds.engine.engine import Engine
+from uer_ds.storage.disk import naming
 from uer_ds.train.loop import Progress
 
 METRICS_FILE = "metrics.jsonl"
@@ -156,7 +157,8 @@ class Files:
 
     def write(self, report: Report, file_name: str, prefix: str) -> None:
         """Append `report` to the .jsonl file and to TensorBoard as `prefix`/name."""
-        with (self._output / file_name).open("a", encoding="utf-8") as file:
+        path = self._output / file_name
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json_line(report))
         for name, value in report.items():
             if name not in ("update", "total_updates") and isinstance(value, (int, float)) and math.isfinite(value):

@@ -26,6 +26,7 @@ from uer_ds.engine.engine import ENGINE_TAG, Engine
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.storage.checksums import record, sync
+from uer_ds.storage.disk import naming, remedy_in
 from uer_ds.storage.lazy import LazyTensor, TensorMap
 from uer_ds.storage.writers import write_safetensors_file, write_torch
 from uer_ds.storage.zero import read_zero
@@ -208,12 +209,15 @@ class Saver:
             self._write_weights(partial, {name: found[name] for name in self._engine.parameter_names})
         _write_json(partial / CONFIG_FILE, self._model.to_dict())
         for name, tokenizer in self._tokenizers.items():
-            (partial / name).mkdir()
-            _write_json(partial / name / "description.json", tokenizer.save(partial / name))
+            with naming(partial / name):
+                (partial / name).mkdir()
+                _write_json(partial / name / "description.json", tokenizer.save(partial / name))
 
     def _write_weights(self, partial: Path, tensors: TensorMap) -> None:
         write = write_safetensors_file if self._rules.weights == "safetensors" else write_torch
-        write(partial / WEIGHTS_FILES[self._rules.weights], tensors)
+        path = partial / WEIGHTS_FILES[self._rules.weights]
+        with naming(path):
+            write(path, tensors)
 
     def _drop_old(self, newest: Path) -> None:
         found = find_checkpoints(self._output)
@@ -224,9 +228,10 @@ class Saver:
         shutil.rmtree(self._partial(state), ignore_errors=True)
         raise UserError(
             f"{checkpoint_path(self._output, state.updates)}: the checkpoint could not be written ({trouble}); "
-            "earlier ones are untouched: make room and run the same command again."
+            f"earlier ones are untouched: {remedy_in(trouble)}."
         )
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with naming(path):
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from uer_ds.data.loader import Objective
 from uer_ds.data.sampler import Sampler, Samples
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
+from uer_ds.storage.disk import naming
 from uer_ds.train.reports import NON_FINITE_FILE
 
 
@@ -93,7 +94,7 @@ class Watchdog:
             share = self._share(samples, rank)[micro]
             parts += [{"rank": rank, "micro_batch": micro, **origin} for origin in self._origins(share)]
         line = {"update": updates + 1, "what": "loss" if broken else "gradient", "samples": parts}
-        with self._file.open("a", encoding="utf-8") as file:
+        with naming(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _share(self, samples: int, rank: int) -> list[Samples]:
