@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.loader import Objective, require_samples
+from uer_ds.data.loader import Objective, notes_on_samples, require_samples
 from uer_ds.data.permutation import permute
 from uer_ds.errors import UserError
 
@@ -31,6 +31,7 @@ class Blend:
 
     def __init__(self, parts: Sequence[Objective], weights: Sequence[float], seed: int):
         self.spec, self.dataset = parts[0].spec, parts[0].dataset
+        self.notes = tuple(note for part in parts for note in notes_on_samples(part))
         self._parts, self._seed = parts, seed
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
         shares = np.asarray(weights if len(weights) else sizes, dtype=np.float64)
@@ -84,6 +85,7 @@ class StaticSamples:
 
     def __init__(self, objective: Objective, copies: int):
         self.spec, self.dataset = objective.spec, objective.dataset
+        self.notes = notes_on_samples(objective)
         self._objective, self._copies = objective, copies
 
     def __len__(self) -> int:

@@ -41,6 +41,11 @@ class DocumentIndex:
         offsets[items == shard.items] = self.tokens  # nothing but empty documents follows
         return offsets
 
+    def first_item_lengths(self, documents: Ints) -> Ints:
+        """Tokens of the first item of each document."""
+        lengths: Ints = self._shard.sizes[self._shard.document_bounds[documents]].astype(np.int64)
+        return lengths
+
     def last_item_starts(self, documents: Ints) -> Ints:
         """Token offset at which the last item of each document begins."""
         items = self._shard.document_bounds[documents + 1] - 1

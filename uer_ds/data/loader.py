@@ -44,6 +44,8 @@ class Objective(Samples, Protocol):
     Attributes:
         spec: name, model targets, what it reads.
         dataset: where the tokens come from (`folder`, `documents`, `items`, `tokens`).
+
+    One that leaves something of the dataset out says so in `notes` (see `notes_on_samples`).
     """
 
     spec: ObjectiveSpec
@@ -160,13 +162,18 @@ class Loader:
         return batch.pin_memory() if self._pin_memory else batch
 
 
+def notes_on_samples(samples: Samples) -> tuple[str, ...]:
+    """What the user should know about the samples: what gave none and why."""
+    return tuple(getattr(samples, "notes", ()))
+
+
 def require_samples(objective: Objective) -> None:
     """Raise UserError when the objective cannot make a single sample."""
     if len(objective) > 0:
         return
     dataset = objective.dataset
-    raise UserError(
-        f"{dataset.folder}: the {objective.spec.name} objective finds no sample in {dataset.documents} documents,"
-        f" {dataset.items} items and {dataset.tokens} tokens; expected {objective.spec.needs}: check the corpus and its"
-        " format and run preprocess again."
+    found = f"{dataset.documents} documents, {dataset.items} items and {dataset.tokens} tokens"
+    why = "; ".join(notes_on_samples(objective)) or (
+        f"expected {objective.spec.needs}: check the corpus and its format and run preprocess again"
     )
+    raise UserError(f"{dataset.folder}: the {objective.spec.name} objective finds no sample in {found}; {why}.")

@@ -51,6 +51,13 @@ class TokenTable:
             result[here] = self._indices[s].starts(local) + self._token_starts[s] + spacing * documents[here]
         return result
 
+    def first_item_lengths(self, documents: Ints) -> Ints:
+        """Tokens of the first item of each document."""
+        result = np.empty(documents.shape, dtype=np.int64)
+        for s, here in _by_shard(self._document_starts, documents):
+            result[here] = self._indices[s].first_item_lengths(documents[here] - self._document_starts[s])
+        return result
+
     def last_item_starts(self, documents: Ints) -> Ints:
         """Position at which the last item of each document begins."""
         result = np.empty(documents.shape, dtype=np.int64)

@@ -26,6 +26,7 @@ class GapSentences:
     """Gap sentence generation; the decoder reads and predicts T - 1 tokens; labels "lm" [B, T - 1]."""
 
     spec = OBJECTIVE_SPECS["gsg"]
+    notes: tuple[str, ...] = ()
 
     def __init__(self, dataset: Dataset, options: RowOptions):
         require_length("--seq_length", options.seq_length, 4, self.spec.name)
@@ -37,6 +38,8 @@ class GapSentences:
         self._chunks = ChunksWithGap(self._table, options.seq_length - 2, self._room)
         self._lead = options.sentence_selection_strategy == "lead"
         self._pad, self._cls, self._sep, self._mask = options.special_ids(self.spec)
+        if not len(self._chunks):
+            self.notes = (f"no chunk has two sentences, the first of at most {self._room} tokens (--tgt_seq_length)",)
         self._draws = Draws(options.seed, "gsg/sentences")
 
     def __len__(self) -> int:

@@ -21,7 +21,7 @@ from uer_ds.config.data import SamplingConfig
 from uer_ds.config.run import RunConfig
 from uer_ds.data.blend import Blend
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.loader import Loader, Objective, require_samples
+from uer_ds.data.loader import Loader, Objective, notes_on_samples, require_samples
 from uer_ds.data.lock import FolderLock
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
@@ -347,7 +347,8 @@ class Trainer:
         if self.resume_from:
             done = f"{self.progress.updates} updates, {self.progress.tokens:,} tokens"
             lines.append(f"resume     {self.resume_from} ({done})")
-        return [*lines, *self.changes, *(f"note       {note}" for note in notes_on(model))]
+        notes = [*notes_on_samples(self.objective), *notes_on(model)]
+        return [*lines, *self.changes, *(f"note       {note}" for note in notes)]
 
 
 def make_objective(run: RunConfig, datasets: list[Dataset]) -> Objective:
