@@ -55,6 +55,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     plan.append(train(folder, "classifier_mt", "several", "zero3", *several))
     plan += [predict(folder, "classifier", name) for name in ("zero0", "zero3", "zero2_bf16")]
     plan.append(predict(folder, "classifier_mt", "several"))
+    bare = ("--load_model_path", str(folder / "several" / "model.safetensors"), "--labels_num_list", "2", "2")
+    bare += ("--config_path", str(folder / "model.json"), "--vocab_path", str(folder / "vocab.txt"))
+    bare += ("--pooling", "mean", "--prediction_path", str(folder / "bare.tsv"))
+    plan.append([*predict(folder, "classifier_mt", "several"), *bare])
     (folder / "plan.json").write_text(json.dumps(plan))
     script = ("tests/runs/many_commands.py", folder / "plan.json")
     run("deepspeed", "--num_accelerators", "2", "--master_port", "29637", *script, timeout=300)
@@ -137,6 +141,7 @@ def test_one_encoder_learns_datasets_that_contradict_each_other(folder: Path) ->
     assert scores["accuracy"] == pytest.approx(sum(scores[f"accuracy_{name}"] for name in DATASETS) / 2)
     assert scores["accuracy"] > 0.9
     right = write_rows(folder / "again.tsv", 61, seed=2)
+    assert (folder / "bare.tsv").read_text() == (folder / "several.tsv").read_text()
     answers = [line.split("|") for line in (folder / "several.tsv").read_text().split("\n")[1:-1]]
     found = sum(a == b for (a, _), b in zip(answers, right, strict=True)) / len(right)
     turned = sum(int(a) == 1 - int(b) for (_, a), b in zip(answers, right, strict=True)) / len(right)
