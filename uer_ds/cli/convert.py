@@ -134,9 +134,13 @@ def _tokenizer(args: argparse.Namespace) -> Any:
 def _ask_heads(hidden_size: int) -> int:
     """Ask at the terminal, offering one head per 64 units."""
     offer = max(1, hidden_size // 64)
-    answer = input(f"The file does not tell the number of attention heads; how many? [{offer}] ").strip()
-    if not answer:
-        return offer
-    if not answer.isdigit():
+    try:
+        answer = input(f"The file does not tell the number of attention heads; how many? [{offer}] ").strip()
+        heads = int(answer) if answer else offer
+    except EOFError:
+        raise UserError("no answer about the number of attention heads; give it with --heads_num.") from None
+    except ValueError:
+        heads = 0
+    if heads < 1:
         raise UserError(f"{answer!r} is not a number of attention heads; expected a positive integer.")
-    return int(answer)
+    return heads

@@ -112,7 +112,7 @@ def write_like(
     with staged(output) as temporary:
         if output.suffix not in FILE_SUFFIXES:
             write_safetensors(temporary, tensors)
-            _copy_the_rest(checkpoint.path, temporary)
+            _copy_the_rest(checkpoint.folder, temporary)
             if checkpoint.config:
                 write_json(temporary / "config.json", checkpoint.config)
             if replaced is not None:
@@ -127,9 +127,9 @@ def write_like(
         publish_files(temporary, output)
 
 
-def _copy_the_rest(source: Path, folder: Path) -> None:
+def _copy_the_rest(source: Path | None, folder: Path) -> None:
     """Configuration and tokenizer of a folder; neither weights nor the state of a run, which the result is none of."""
-    if not source.is_dir():
+    if source is None:
         return
     for name in COPIED:
         item = source / name

@@ -89,8 +89,8 @@ def convert(
     model = read_our_model(checkpoint, Hints(plain_family, choice, heads_num, layers_num, layernorm, ask_heads))
     model = checked(model, ignore)
     extras = Extras(
-        tokenizer or saved_tokenizer(checkpoint.path),
-        None if checkpoint.is_ours or not checkpoint.path.is_dir() else checkpoint.path,
+        tokenizer or saved_tokenizer(checkpoint.folder),
+        None if checkpoint.is_ours else checkpoint.folder,
         labels or checkpoint.labels,
         checkpoint.state,
         shard_bytes,

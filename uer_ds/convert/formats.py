@@ -16,7 +16,7 @@ from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
 from uer_ds.errors import UserError
 from uer_ds.models.weight_files import under_present_names
 from uer_ds.models.zoo import model_values
-from uer_ds.storage.folders import read_folder
+from uer_ds.storage.folders import WEIGHT_FILES, holds_weights, read_folder
 from uer_ds.storage.lazy import LazyTensor
 from uer_ds.storage.places import newest_checkpoint
 from uer_ds.storage.readers import file_kind, read_weights
@@ -24,7 +24,15 @@ from uer_ds.storage.readers import file_kind, read_weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One opened checkpoint; `format` is for people."""
+    """One opened checkpoint.
+
+    Attributes:
+        path: what was opened, a file or a folder.
+        format: for people.
+        tensors, config, config_path: weights, configuration and where it was found.
+        state: the state.json of a training run.
+        folder: where tokenizer and other files of the model are; None for a file of its own.
+    """
 
     path: Path
     format: str
@@ -32,6 +40,7 @@ class Checkpoint:
     config: dict[str, Any] | None = None
     config_path: Path | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -41,18 +50,33 @@ class Checkpoint:
     @property
     def labels(self) -> list[str] | None:
         """Names of labels in the order of their ids, where names were given (at Hugging Face one map may lack them)."""
-        config = self.config or {}
-        named = config.get("id2label") or {}
-        by_name = {name: number for number, name in named.items()}
-        for ids in (by_name, config.get("label2id") or {}, self._labels_file()):
-            names = sorted(ids, key=lambda name: int(ids[name]))
+        config, where = self.config or {}, str(self.config_path)
+        named = label_ids(config, "id2label", where, inverse=True), label_ids(config, "label2id", where)
+        for ids in (*named, self._labels_file()):
+            names = sorted(ids, key=lambda name: ids[name])
             if not all(name.startswith("LABEL_") for name in names):
                 return names
         return None
 
-    def _labels_file(self) -> dict[str, Any]:
+    def _labels_file(self) -> dict[str, int]:
+        """UER-py's file beside the weights, or what fine-tuning has written."""
         path = beside(self.path, LABELS)
-        return read_json_object(path) if self.path.is_file() and path.is_file() else {}
+        if self.path.is_file() and path.is_file():
+            return label_ids({"labels": read_json_object(path)}, "labels", str(path))
+        task = self.folder / "task.json" if self.folder else None
+        return label_ids(read_json_object(task), "label2id", str(task)) if task and task.is_file() else {}
+
+
+def label_ids(values: dict[str, Any], key: str, where: str, inverse: bool = False) -> dict[str, int]:
+    """Name -> number of the labels that `values[key]` names (`inverse`: it has number -> name)."""
+    given = values.get(key) or {}
+    try:
+        pairs = [(name, int(number)) for number, name in given.items()] if inverse else list(given.items())
+        if all(isinstance(name, str) and type(number) is int for name, number in pairs):
+            return dict(pairs)
+    except (AttributeError, ValueError, TypeError):
+        pass
+    raise UserError(f"{where}: {key} is {str(given)[:60]}; expected an object that gives each label's name its number.")
 
 
 def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> Checkpoint:
@@ -61,18 +85,26 @@ def open_checkpoint(path: str | Path, config_path: str | Path | None = None) -> 
         checkpoint = _open(Path(path))
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
+    if not checkpoint.tensors:
+        raise UserError(f"{path}: holds no tensors; expected the weights of a model.")
     if config_path is None:
         return checkpoint
     return replace(checkpoint, config=model_values(str(config_path), "--config_path"), config_path=Path(config_path))
 
 
 def _open(path: Path) -> Checkpoint:
-    prefix = tensorflow_prefix(path)
+    is_plain = path.is_dir() and holds_weights(newest_checkpoint(path))  # though an .index lies about
+    prefix = None if is_plain else tensorflow_prefix(path)
     if prefix is not None:
         return Checkpoint(path, "TensorFlow checkpoint", *read_tensorflow(prefix))
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; expected a checkpoint.")
-    return _open_folder(path) if path.is_dir() else _open_file(path)
+    if path.is_dir():
+        folder = newest_checkpoint(path)
+        return _open_folder(folder, folder, *read_folder(folder))
+    if path.name in WEIGHT_FILES and (path.parent / "config.json").is_file() and not beside(path, CONFIG).is_file():
+        return _open_folder(path, path.parent, read_weights(path), False)  # one file of a whole folder
+    return _open_file(path)
 
 
 def _open_file(path: Path) -> Checkpoint:
@@ -83,18 +115,17 @@ def _open_file(path: Path) -> Checkpoint:
     return Checkpoint(path, kind, tensors, config, config_path if config else None)
 
 
-def _open_folder(path: Path) -> Checkpoint:
-    path = newest_checkpoint(path)
-    config_path = path / "config.json"
+def _open_folder(path: Path, folder: Path, tensors: dict[str, LazyTensor], is_deepspeed: bool) -> Checkpoint:
+    config_path = folder / "config.json"
     config = read_json_object(config_path) if config_path.is_file() else None
-    state = read_json_object(path / "state.json") if (path / "state.json").is_file() else {}
+    state = read_json_object(folder / "state.json") if (folder / "state.json").is_file() else {}
     if config and "model_type" in config:
         kind = "Hugging Face folder"
     else:
         kind = "uer_ds checkpoint" if state else "folder with weights"
-    tensors, is_deepspeed = read_folder(path)
     kind = "DeepSpeed checkpoint" if is_deepspeed else kind
-    return Checkpoint(path, kind, _present_names(tensors, path), config, config_path if config else None, state)
+    named = _present_names(tensors, path)
+    return Checkpoint(path, kind, named, config, config_path if config else None, state, folder)
 
 
 def _present_names(tensors: dict[str, LazyTensor], path: Path) -> dict[str, LazyTensor]:

@@ -182,7 +182,7 @@ def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     )
     choice = replace(hints.choice, architecture=architecture)
     mapped = map_to_ours(family, checkpoint.tensors, theirs, choice, str(checkpoint.path), width)
-    restore_remainder(checkpoint.path, mapped.tensors)
+    restore_remainder(checkpoint.folder, mapped.tensors)
     inferred = _inferred(mapped.tensors, where)
     if family.fixed_layernorm_eps:
         stated["layernorm_eps"] = family.fixed_layernorm_eps

@@ -25,9 +25,9 @@ def write_remainder(folder: Path, tensors: TensorMap) -> None:
         write_safetensors_file(folder / FILE, {SEGMENT_TABLE: table.map(lambda rows: rows[:1])})
 
 
-def restore_remainder(folder: Path, tensors: dict[str, LazyTensor]) -> None:
+def restore_remainder(folder: Path | None, tensors: dict[str, LazyTensor]) -> None:
     """Put back what `write_remainder` kept, if the file is there and fits."""
-    if not (folder / FILE).is_file() or SEGMENT_TABLE not in tensors:
+    if folder is None or not (folder / FILE).is_file() or SEGMENT_TABLE not in tensors:
         return
     row, table = read_safetensors(folder / FILE).get(SEGMENT_TABLE), tensors[SEGMENT_TABLE]
     if row is not None and row.shape == (1, table.shape[1]) and row.dtype == table.dtype:

@@ -44,8 +44,10 @@ COPIED = (
 )
 
 
-def saved_tokenizer(checkpoint: Path) -> Tokenizer | None:
+def saved_tokenizer(checkpoint: Path | None) -> Tokenizer | None:
     """The tokenizer saved in one of our checkpoint folders, if there is one."""
+    if checkpoint is None:
+        return None
     folder = checkpoint / TOKENIZER_FOLDER
     if not (folder / "description.json").is_file():
         return None

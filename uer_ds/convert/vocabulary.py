@@ -69,15 +69,15 @@ def adapt_vocabulary(
     changed = tuple(name for name in tensors if tensors[name] is not before[name])
     if checkpoint.config:
         checkpoint = replace(checkpoint, config={**checkpoint.config, "vocab_size": len(new_vocabulary)})
-    write_like(checkpoint, tensors, output, None if is_file else _tokenizer_of(checkpoint.path, new_vocabulary))
+    write_like(checkpoint, tensors, output, None if is_file else _tokenizer_of(checkpoint.folder, new_vocabulary))
     kept = sum(source >= 0 for source in sources)
     return Adapted(kept, len(sources) - kept, changed)
 
 
-def _tokenizer_of(folder: Path, vocabulary: Vocabulary) -> Tokenizer | None:
+def _tokenizer_of(folder: Path | None, vocabulary: Vocabulary) -> Tokenizer | None:
     """The tokenizer saved in `folder`, over another vocabulary; None: there is none."""
     old = saved_tokenizer(folder)
-    if old is None:
+    if folder is None or old is None:
         return None
     if "spm_model_path" in old.files:
         raise UserError(

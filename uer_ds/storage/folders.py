@@ -18,6 +18,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "tencentpretrain_model.bin.index.json",
 )
+SUFFIXES = (".bin", ".safetensors", ".pt")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, LazyTensor], bool]:
@@ -31,6 +32,12 @@ def has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether there is anything in a folder that may be weights: any weight file, an index, files of DeepSpeed."""
+    files = any(file.suffix in SUFFIXES or file.name.endswith(".index.json") for file in folder.iterdir())
+    return files or deepspeed_folder(folder) is not None
+
+
 def find_weights(folder: Path) -> Path:
     """The file of the weights (or their index) in a folder."""
     for name in WEIGHT_FILES:
@@ -38,7 +45,7 @@ def find_weights(folder: Path) -> Path:
             return folder / name
     files = sorted(folder.glob("*.index.json"))
     if len(files) != 1:
-        files = sorted(file for file in folder.iterdir() if file.suffix in (".bin", ".safetensors", ".pt"))
+        files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
     if len(files) == 1:
         return files[0]
     if files:

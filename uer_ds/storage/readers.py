@@ -13,6 +13,7 @@ import math
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ SAFETENSORS_DTYPES = {
 }
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 RENEW_AFTER_BYTES = 32 << 20
+PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))  # how pickles of these protocols begin
 WRAPPERS = ("module", "model", "state_dict", "model_state_dict")
 
 
@@ -46,7 +48,7 @@ def file_kind(path: Path) -> str | None:
     """`safetensors`, `torch` or None (neither), told by the first bytes."""
     with path.open("rb") as file:
         start = file.read(9)
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+    if start.startswith((b"PK", *PICKLES)):
         return "torch"
     if path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{"):
         return "safetensors"
@@ -72,6 +74,8 @@ def describe_content(path: Path) -> str:
     start = path.read_bytes()[:200] if path.stat().st_size < 1 << 20 else path.open("rb").read(200)
     if not start:
         return "the file is empty"
+    if b"\0" in start:
+        return f"it begins with the bytes {start[:8].hex(' ')}"
     try:
         first_line = start.decode("utf-8", errors="strict" if len(start) < 200 else "ignore").splitlines()[0]
     except (UnicodeDecodeError, IndexError):
@@ -149,16 +153,22 @@ class TorchFile:
     def __init__(self, path: Path):
         self.path = path
         self._mapped = zipfile.is_zipfile(path)
+        if not self._mapped and path.open("rb").read(2) == b"PK":
+            raise UserError(f"{path}: is truncated (the end of its zip archive is missing); copy it again.")
         self._contents: Any = None
         self._bytes_read = 0
 
     def load(self) -> Any:
         """What was saved; its tensors are views of the file."""
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=self._mapped)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read is said below
+                return torch.load(self.path, map_location="cpu", weights_only=True, mmap=self._mapped)
         except pickle.UnpicklingError as error:
             raise refused_pickle(self.path, error) from None
         except Exception as error:  # torch raises whatever damaged bytes lead to
+            if "magic number" in str(error):
+                raise UserError(f"{self.path}: is a pickle, but none of torch.save; expected a state dict.") from None
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{self.path}: is truncated or damaged ({reason}); copy it again.") from None
 
@@ -208,6 +218,11 @@ def refused_pickle(path: Path, error: Exception) -> UserError:
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return UserError(f"{path}: asks to run {asked[1]!r} when it is read; it may harm, and was refused and not run.")
+    if "Unsupported operand" in str(error):
+        return UserError(
+            f"{path}: is pickled with a newer protocol than torch.save's own, which cannot be read safely; "
+            "save it again without pickle_protocol."
+        )
     return UserError(f"{path}: holds something else than weights, or is damaged; expected a torch state dict.")
 
 

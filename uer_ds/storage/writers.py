@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from uer_ds.errors import UserError
 from uer_ds.storage.lazy import LazyTensor, TensorMap, raw_bytes
 from uer_ds.storage.readers import SAFETENSORS_DTYPES
 
@@ -46,7 +47,7 @@ def write_safetensors_file(path: Path, tensors: TensorMap) -> None:
     for name, tensor in tensors.items():
         end = position + tensor.bytes
         header[name] = {
-            "dtype": SAFETENSORS_NAMES[tensor.dtype],
+            "dtype": _name_of(tensor, name, SAFETENSORS_NAMES, "safetensors"),
             "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
@@ -76,6 +77,16 @@ def write_safetensors(folder: Path, tensors: TensorMap, shard_bytes: int = SHARD
     return [*dict.fromkeys(weight_map.values()), "model.safetensors.index.json"]
 
 
+def _name_of(tensor: LazyTensor, name: str, names: dict[torch.dtype, str], form: str) -> str:
+    """What a format calls the type of a tensor."""
+    if tensor.dtype not in names:
+        raise UserError(
+            f"{name} has the type {str(tensor.dtype).removeprefix('torch.')}, which a {form} file cannot hold; choose "
+            "another format or convert the tensors to float32 first."
+        )
+    return names[tensor.dtype]
+
+
 def _shards(tensors: TensorMap, shard_bytes: int) -> list[dict[str, LazyTensor]]:
     shards: list[dict[str, LazyTensor]] = [{}]
     size = 0
@@ -91,8 +102,9 @@ def _shards(tensors: TensorMap, shard_bytes: int) -> list[dict[str, LazyTensor]]
 class _Storage:
     """Stands for a tensor's values in the pickle; the values are a file of the archive."""
 
-    def __init__(self, key: str, tensor: LazyTensor):
+    def __init__(self, key: str, name: str, tensor: LazyTensor):
         self.key = key
+        self.name = name
         self.tensor = tensor
 
 
@@ -114,15 +126,15 @@ class _StatePickler(pickle.Pickler):
     def persistent_id(self, obj: Any) -> Any:
         if not isinstance(obj, _Storage):
             return None
-        storage_type = getattr(torch, STORAGE_TYPES[obj.tensor.dtype])
+        storage_type = getattr(torch, _name_of(obj.tensor, obj.name, STORAGE_TYPES, ".bin"))
         return ("storage", storage_type, obj.key, "cpu", obj.tensor.size)
 
 
 def write_torch(path: Path, tensors: TensorMap) -> None:
     """A `torch.save` file of an ordered state dict; tied tensors share one storage."""
     storages: dict[int, _Storage] = {}
-    for tensor in tensors.values():
-        storages.setdefault(id(tensor), _Storage(str(len(storages)), tensor))
+    for name, tensor in tensors.items():
+        storages.setdefault(id(tensor), _Storage(str(len(storages)), name, tensor))
     state = OrderedDict((name, _Pickled(storages[id(tensor)])) for name, tensor in tensors.items())
     buffer = io.BytesIO()
     _StatePickler(buffer, protocol=2).dump(state)
