@@ -41,6 +41,7 @@ SAFETENSORS_DTYPES = {
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 RENEW_AFTER_BYTES = 32 << 20
 PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))  # how pickles of these protocols begin
+NEWER_INSTRUCTIONS = range(0x8C, 0x99)  # of the pickle protocols 4 and 5; torch's safe loader knows none of them
 WRAPPERS = ("module", "model", "state_dict", "model_state_dict")
 
 
@@ -218,7 +219,8 @@ def refused_pickle(path: Path, error: Exception) -> UserError:
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return UserError(f"{path}: asks to run {asked[1]!r} when it is read; it may harm, and was refused and not run.")
-    if "Unsupported operand" in str(error):
+    instruction = re.search(r"Unsupported operand (\d+)", str(error))
+    if instruction and int(instruction[1]) in NEWER_INSTRUCTIONS:
         return UserError(
             f"{path}: is pickled with a newer protocol than torch.save's own, which cannot be read safely; "
             "save it again without pickle_protocol."
