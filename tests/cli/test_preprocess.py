@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from uer_ds.cli.main import main
+from uer_ds.cli.pretrain import complete
 from uer_ds.cli.progress import data_size
 from uer_ds.data.dataset import open_dataset
 from uer_ds.data.manifest import Manifest
+from uer_ds.errors import UserError
 from uer_ds.tokenizers import write_vocabulary
 from uer_ds.tokenizers.vocabulary import RESERVED
 
@@ -99,6 +101,33 @@ def test_target_vocabulary(tmp_path: Path) -> None:
     manifest = preprocess(tmp_path, "今\tx\n", "--data_processor", "mt", *target)
     assert manifest.target_tokenizer is not None
     assert manifest.target_tokenizer.vocab_size == len(RESERVED) + 1
+
+
+def test_a_target_vocabulary_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = ("--tgt_tokenizer", "char", "--tgt_vocab_path")
+    same = preprocess(tmp_path, DOCUMENTS, "--data_processor", "mlm", *target, str(tmp_path / "vocab.txt"))
+    assert same.target_tokenizer is None
+    write_vocabulary([*RESERVED, "x"], tmp_path / "target.txt")
+    given = arguments(tmp_path, "今\t天\n", "--data_processor", "prefixlm", *target, str(tmp_path / "target.txt"))
+    assert main(given) == 2
+    assert "names another vocabulary than the source's, but prefixlm has one" in capsys.readouterr().err
+
+
+def test_training_compares_the_target_vocabulary_too(tmp_path: Path) -> None:
+    folders = []
+    for word in "xyx":
+        folder = tmp_path / f"data{len(folders)}"
+        folder.mkdir()
+        write_vocabulary([*RESERVED, word], folder / "target.txt")
+        target = ("--tgt_tokenizer", "char", "--tgt_vocab_path", str(folder / "target.txt"))
+        preprocess(folder, f"今\t{word}\n", "--data_processor", "mt", *target)
+        folders.append(str(folder / "dataset.pt"))
+    alike = {"dataset_path": (folders[0], folders[2])}
+    complete(dict(alike), {}, ({}, {"tokenizer": "char", "vocab_path": str(tmp_path / "data2" / "target.txt")}))
+    with pytest.raises(UserError, match=r"data1/dataset.pt was made with another target vocabulary than .*data0"):
+        complete({"dataset_path": tuple(folders[:2])}, {}, ({}, {}))
+    with pytest.raises(UserError, match=r"another vocabulary than .*data1/target.txt"):
+        complete(dict(alike), {}, ({}, {"tokenizer": "char", "vocab_path": str(tmp_path / "data1" / "target.txt")}))
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,8 @@ def bring_over(args: argparse.Namespace) -> None:
     pair = find_pair(Path(args.file))
     path = Path(args.file) if pair is None else Path(f"{pair}.bin")
     output, processor = Path(args.output_path), args.data_processor
-    tokenizer, target = make_tokenizer(given_values(args, TokenizerConfig)), make_target_tokenizer(args, processor)
+    tokenizer = make_tokenizer(given_values(args, TokenizerConfig))
+    target = make_target_tokenizer(args, processor, tokenizer)
     copies: list[tuple[str, int]] = []
     with ProgressBar("import") as progress:
         progress.start(path.stat().st_size if path.is_file() else 0)

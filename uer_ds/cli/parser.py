@@ -57,3 +57,8 @@ def given_values(namespace: argparse.Namespace, cls: type) -> dict[str, Any]:
     """The fields of `cls` that occurred on the command line, checked against their choices."""
     found = {f.name: getattr(namespace, f.name) for f in dataclasses.fields(cls) if hasattr(namespace, f.name)}
     return read_values(cls, found, "command line")
+
+
+def without_prefix(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Values of a class made by `uer_ds.config.options.prefixed` under the names of the class that it was made of."""
+    return {name.removeprefix(prefix): value for name, value in values.items()}

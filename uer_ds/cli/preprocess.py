@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.cli.compat import modernise_preprocess
-from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.cli.parser import add_config_options, given_values, without_prefix
 from uer_ds.cli.progress import ProgressBar, data_size, table
 from uer_ds.config.data import SEQ_LENGTH, SamplingConfig, TargetTokenizerConfig, TokenizerConfig
 from uer_ds.config.options import option
@@ -107,7 +107,7 @@ def make_spec(config: CorpusConfig, args: argparse.Namespace) -> Any:
         corpus=config.corpus_path,
         output=Path(config.dataset_path),
         tokenizer=tokenizer,
-        target_tokenizer=make_target_tokenizer(args, config.data_processor),
+        target_tokenizer=make_target_tokenizer(args, config.data_processor, tokenizer),
         rule=choose_rule(config),
         corpus_format="jsonl" if args.json_format_corpus else config.corpus_format,
         shards=config.shards,
@@ -149,10 +149,18 @@ def make_tokenizer(options: dict[str, Any]) -> Any:
     return load_tokenizer(**{**options, "do_lower_case": options.get("do_lower_case", "true") == "true"})
 
 
-def make_target_tokenizer(args: argparse.Namespace, processor: str) -> Any:
-    """The tokenizer of the target side where the objective has one and it was given, else None."""
-    given = {name.removeprefix("tgt_"): value for name, value in given_values(args, TargetTokenizerConfig).items()}
-    return make_tokenizer(given) if given and processor == "mt" else None
+def make_target_tokenizer(args: argparse.Namespace, processor: str, source: Any) -> Any:
+    """The tokenizer of the target side where it was given, else None; only mt may have one of its own."""
+    given = without_prefix(given_values(args, TargetTokenizerConfig), "tgt_")
+    target = make_tokenizer(given) if given else None
+    if target is None or processor == "mt":
+        return target
+    if target.fingerprint != source.fingerprint:
+        raise UserError(
+            f"--tgt_{next(iter(given))} names another vocabulary than the source's, but {processor} has one for both"
+            " sides; leave the --tgt_ options out, or name mt."
+        )
+    return None
 
 
 def sampling_defaults(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from uer_ds.cli.compat import modernise_pretrain
-from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.config.data import SEQ_LENGTH, DataConfig, TokenizerConfig
+from uer_ds.cli.parser import add_config_options, given_values, without_prefix
+from uer_ds.config.data import SEQ_LENGTH, DataConfig, TargetTokenizerConfig, TokenizerConfig
 from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.config.options import read_values
 from uer_ds.config.recipes import Recipe, load_recipe
@@ -30,7 +30,8 @@ DEFAULT_MODEL = "bert/base_config"
 DEFAULT_ENGINE = "zero1"
 SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": TrainConfig, "paths": PathConfig}
 JSON_SECTIONS: dict[str, type] = {"model": ModelConfig, **SECTIONS}
-ALL_SECTIONS: dict[str, type] = {**JSON_SECTIONS, "tokenizer": TokenizerConfig}
+TOKENIZER_SECTIONS: dict[str, type] = {"tokenizer": TokenizerConfig, "target_tokenizer": TargetTokenizerConfig}
+ALL_SECTIONS: dict[str, type] = {**JSON_SECTIONS, **TOKENIZER_SECTIONS}
 
 
 modernise = modernise_pretrain
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser, OptimConfig, "optimisation")
     add_config_options(parser, ModelConfig, "model (over the values of --config_path)")
     add_config_options(parser, TokenizerConfig, "tokenizer (compared with the dataset's)")
+    add_config_options(parser, TargetTokenizerConfig, "tokenizer of the target side (mt; compared with the dataset's)")
     parser.add_argument(
         "--model",
         metavar="NAME",
@@ -98,7 +100,8 @@ def make_run_config(args: argparse.Namespace) -> RunConfig:
     values = {name: {**from_json[name], **given[name]} for name in SECTIONS}
     if args.dynamic_masking:
         values["data"]["dup_factor"] = 0
-    data, sizes = complete(values["data"], {**from_json["model"], **given["model"]}, given["tokenizer"])
+    tokenizers = (given["tokenizer"], without_prefix(given["target_tokenizer"], "tgt_"))
+    data, sizes = complete(values["data"], {**from_json["model"], **given["model"]}, tokenizers)
     try:
         model = ModelConfig(**sizes)
     except UserError as error:
@@ -173,17 +176,18 @@ def split_json(
 
 
 def complete(
-    data: dict[str, Any], model: dict[str, Any], tokenizer: dict[str, Any]
+    data: dict[str, Any], model: dict[str, Any], tokenizers: tuple[dict[str, Any], dict[str, Any]]
 ) -> tuple[DataConfig, dict[str, Any]]:
     """Fill in what the datasets know: vocabulary sizes, defaults of sampling; refuse what contradicts them.
 
-    All three are values that were given, in JSON or on the command line. The model's own `data_processor` goes before
-    the dataset's.
+    All are values that were given, in JSON or on the command line; `tokenizers`: of the source and of the target side.
+    The model's own `data_processor` goes before the dataset's.
     """
     names, manifests = open_manifests(DataConfig(**data))
     first = manifests[0]
-    if "vocab_path" in tokenizer or "spm_model_path" in tokenizer:
-        compare_tokenizer(tokenizer, first.tokenizer.fingerprint, names[0])
+    for options, fingerprint in zip(tokenizers, fingerprints(first), strict=True):
+        if "vocab_path" in options or "spm_model_path" in options:
+            compare_tokenizer(options, fingerprint, names[0])
     for key, size in (("vocab_size", first.tokenizer.vocab_size), ("tgt_vocab_size", _target_size(first))):
         if size is not None and model.setdefault(key, size) != size:
             raise UserError(
@@ -198,13 +202,23 @@ def complete(
 
 
 def open_manifests(data: DataConfig) -> tuple[list[str], list[Manifest]]:
-    """Paths and manifests of the training datasets and the held-out one; all must share a vocabulary."""
+    """Paths and manifests of the training datasets and the held-out one; all must share their vocabularies."""
     names = [*data.dataset_path, *([data.eval_dataset_path] if data.eval_dataset_path else [])]
     manifests = [read_manifest(name) for name in names]
+    wanted = fingerprints(manifests[0])
     for name, manifest in zip(names[1:], manifests[1:], strict=True):
-        if manifest.tokenizer.fingerprint != manifests[0].tokenizer.fingerprint:
-            raise UserError(f"{name} was made with another vocabulary than {names[0]}; make both with the same one.")
+        for side, found, expected in zip(("", "target "), fingerprints(manifest), wanted, strict=True):
+            if found != expected:
+                raise UserError(
+                    f"{name} was made with another {side}vocabulary than {names[0]}; make both with the same one."
+                )
     return names, manifests
+
+
+def fingerprints(manifest: Manifest) -> tuple[str, str]:
+    """Of the tokenizers of the source and the target side; most datasets have one for both."""
+    target = manifest.target_tokenizer or manifest.tokenizer
+    return manifest.tokenizer.fingerprint, target.fingerprint
 
 
 def _target_size(manifest: Manifest) -> int | None:
