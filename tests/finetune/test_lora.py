@@ -6,12 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.finetune.test_heads import batch, task_model
+from tests.finetune.test_heads import SIZES, batch, task_model
 from uer_ds.config.finetune import LoraConfig
+from uer_ds.config.model import model_config_from_dict
+from uer_ds.data.batch import Batch
 from uer_ds.errors import UserError
+from uer_ds.finetune.heads import PairHead
 from uer_ds.finetune.lora import DOWN, UP, adapters_of, add_adapters, is_adapter, merged, silent_adapters
 from uer_ds.finetune.model import TaskModel, file_name, freeze, level_of
+from uer_ds.models.model import build_model
 
+STREAM = {
+    **{size: SIZES[size] for size in SIZES if size not in ("vocab_size", "layers_num")},
+    "embedding": ["word", "pos"], "encoder": "transformer", "layers_num": 1, "max_seq_length": 16, "dropout": 0.0,
+}
 CONFIG = LoraConfig(use_lora=True, lora_r=4, lora_alpha=6.0)
 
 
@@ -23,13 +31,25 @@ def weights(model: TaskModel) -> dict[str, Tensor]:
 def learnt(**more: object) -> TaskModel:
     """A model whose adapters are no longer what they were at the beginning."""
     model = task_model(**more)
+    disturb(model)
+    return model
+
+
+def disturb(model: TaskModel) -> None:
+    """Give `model` adapters that are not silent."""
     add_adapters(model, CONFIG, (), seed=5)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if is_adapter(file_name(name)):
                 parameter.add_(torch.randn(parameter.shape, generator=generator) / 4)
-    return model
+
+
+def put(model: TaskModel, found: dict[str, Tensor]) -> None:
+    """Load weights by their names in files; all must be there."""
+    names = {file_name(name): name for name, _ in model.named_parameters(remove_duplicate=False)}
+    assert set(found) == set(names)
+    model.load_state_dict({names[name]: tensor for name, tensor in found.items()}, strict=False)
 
 
 def test_adapters_begin_silent_and_only_they_and_the_head_learn() -> None:
@@ -60,11 +80,25 @@ def test_merged_weights_are_the_model_with_its_adapters(more: dict[str, object])
     expected, whole = adapted(batch(), predict=True), weights(adapted)
     adapters = adapters_of(whole, CONFIG)
     assert not torch.allclose(expected, plain(batch(), predict=True), atol=1e-3)
-    names = {file_name(name): name for name, _ in plain.named_parameters(remove_duplicate=False)}
-    found = merged(whole, adapters)
-    assert set(found) == set(names)
-    plain.load_state_dict({names[name]: tensor for name, tensor in found.items()}, strict=False)
+    put(plain, merged(whole, adapters))
     torch.testing.assert_close(plain(batch(), predict=True), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_both_streams_of_a_tied_pair_keep_the_same_weights(tied: bool) -> None:
+    values = {"embedding": "dual", "encoder": "dual", "stream_0": STREAM, "stream_1": STREAM, "tie_weights": tied}
+
+    def pair_model() -> TaskModel:
+        torch.manual_seed(0)
+        body = build_model(model_config_from_dict({**values, "vocab_size": 30, "dropout": 0.0}))
+        return TaskModel(body, PairHead(16, 2, "mean")).eval()
+
+    adapted, plain, pairs = pair_model(), pair_model(), batch()
+    pairs.second = Batch(pairs.ids.flip(0), pairs.segments)
+    disturb(adapted)
+    assert len([name for name, _ in adapted.named_parameters() if UP in file_name(name)]) == (2 if tied else 4)
+    put(plain, merged(weights(adapted), adapters_of(weights(adapted), CONFIG)))
+    torch.testing.assert_close(plain(pairs, predict=True), adapted(pairs, predict=True), rtol=0, atol=1e-5)
 
 
 def test_silent_adapters_stand_beside_merged_weights() -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uer_ds.config.finetune import LoraConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.metrics import needed
 from uer_ds.finetune.model import TaskModel, file_name
 from uer_ds.models.attention import MultiHeadedAttention
+from uer_ds.models.dual import share_parameters
 from uer_ds.models.weight_files import Source
 
 PROJECTIONS = r".*\.linear_layers\.[02]"
@@ -44,10 +45,22 @@ def add_adapters(model: TaskModel, config: LoraConfig, untrained: Iterable[str],
         target_modules=PROJECTIONS,
     )
     peft.inject_adapter_in_model(adapters, model.body)  # also freezes whatever is no adapter
+    _share_adapters(model.body)
     learnt = set(untrained)
     for name, parameter in model.body.named_parameters():
         if file_name(name) in learnt:
             parameter.requires_grad_(True)
+
+
+def _share_adapters(body: nn.Module) -> None:
+    """Projections of one weight, as in both streams of a tied pair, get one adapter: they are to remain the same."""
+    firsts: dict[int, nn.Module] = {}
+    for module in body.modules():
+        base = getattr(module, "base_layer", None)
+        if isinstance(base, nn.Linear):
+            first = firsts.setdefault(id(base.weight), module)
+            if first is not module:
+                share_parameters(module, first)
 
 
 def adapters_of(weights: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
