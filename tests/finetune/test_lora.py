@@ -18,7 +18,11 @@ from uer_ds.models.model import build_model
 
 STREAM = {
     **{size: SIZES[size] for size in SIZES if size not in ("vocab_size", "layers_num")},
-    "embedding": ["word", "pos"], "encoder": "transformer", "layers_num": 1, "max_seq_length": 16, "dropout": 0.0,
+    "embedding": ["word", "pos"],
+    "encoder": "transformer",
+    "layers_num": 1,
+    "max_seq_length": 16,
+    "dropout": 0.0,
 }
 CONFIG = LoraConfig(use_lora=True, lora_r=4, lora_alpha=6.0)
 
