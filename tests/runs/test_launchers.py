@@ -120,6 +120,34 @@ def test_slurm_steps_find_each_other(material: Path, under_deepspeed: Path, tmp_
     assert losses(tmp_path / "run") == losses(under_deepspeed)
 
 
+def test_the_mpi_script_goes_on_after_a_lost_rank(material: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = pretrain_options(material, output, total_steps=300, report_steps=5, save_checkpoint_steps=40)
+    command = ["launch/mpi/pretrain.sh", "--allow-run-as-root", "--oversubscribe", "-np", "2", "--", *words]
+    environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHON": sys.executable, "RETRIES": "1"}
+    script = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=-1, stderr=-1, text=True)
+    deadline = time.monotonic() + 120
+    while not list(output.glob("checkpoint-*")) and script.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(int((output / ".lock").read_text().split()[0]), signal.SIGKILL)
+    printed, said = script.communicate(timeout=180)
+    assert script.returncode == 0, said
+    assert said.count("starting again, 1 of 1") == 1
+    assert "resume     " in printed
+    assert [report["update"] for report in metrics(output)] == list(range(5, 301, 5))
+
+
+def test_a_time_limit_below_the_start_still_comes_further(material: Path, tmp_path: Path, run: Run) -> None:
+    """One update each time, with a checkpoint: a scheduler that starts it again gets to the end."""
+    output = tmp_path / "run"
+    words = pretrain_options(material, output, total_steps=2, max_minutes=0.001)
+    said = run("uer-ds", "pretrain", *words, expect=75).stdout
+    assert "stopped by --max_minutes after update 1" in said
+    assert [path.name for path in output.glob("checkpoint-*")] == ["checkpoint-1"]
+    run("uer-ds", "pretrain", *words)
+    assert [report["update"] for report in metrics(output)] == [1, 2]
+
+
 def test_a_terminated_run_saves_and_is_resumed_by_the_same_command(material: Path, tmp_path: Path, run: Run) -> None:
     output = tmp_path / "run"
     command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29625", DOOR]

@@ -18,7 +18,7 @@ from uer_ds.data.batch import Batch, Terms
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.train.meter import Meter, add_terms
-from uer_ds.train.stopping import StopWish
+from uer_ds.train.stopping import UPDATE, StopWish
 
 
 @dataclass
@@ -131,12 +131,14 @@ def train(
         if agreement.stop:
             hooks.save(progress)
             return False
+        began = time.monotonic()
         rate = learning_rate(progress.updates)
         engine.set_learning_rate(rate)
         terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates)
         if engine.skipped:
             hooks.skipped(progress, losses)
         meter.add(terms, agreement.tokens, engine.skipped)
+        wish.note(UPDATE, time.monotonic() - began)
         progress.updates += 1
         progress.samples += group.place.world_size * sum(len(batch.ids) for batch in micro_batches)
         progress.tokens += agreement.tokens

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ from uer_ds.train.meter import Meter
 from uer_ds.train.optim import build_optimizer, whole_matrices
 from uer_ds.train.saving import Saver, SavingRules
 from uer_ds.train.schedules import multiplier
-from uer_ds.train.stopping import REQUEUE, StopWish
+from uer_ds.train.stopping import CHECKPOINT, EVALUATION, REQUEUE, StopWish
 from uer_ds.train.watchdog import Source, Watchdog
 
 
@@ -295,8 +296,9 @@ class Trainer:
     def _evaluate(self, progress: Progress) -> None:
         if self.held_out is None:
             return
-        train_config = self.run.train
+        train_config, began = self.run.train, time.monotonic()
         values = evaluate(self.engine, self.held_out, self.group, train_config.batch_size, train_config.eval_samples)
+        self.wish.note(EVALUATION, time.monotonic() - began)
         report = {"update": progress.updates, "tokens": progress.tokens, **values}
         self.journal.say(reports.evaluation_line(report))
         self.journal.evaluation(report, "eval")
@@ -307,6 +309,7 @@ class Trainer:
             return
         self.meter.flush(self.group)
         self.saver.save(self._state(progress))
+        self.wish.note(CHECKPOINT, self.saver.seconds)
         self.saved_updates = progress.updates
 
     def _state(self, progress: Progress) -> State:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class _Pending:
 
     state: State
     work: Future[Any]
+    began: float
     publishing: bool = False
 
 
@@ -90,6 +92,8 @@ class Saver:
         self._model, self._tokenizers, self._rules, self._say = model, tokenizers, rules, say
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if rules.background else None
         self._pending: _Pending | None = None
+        self.seconds = 0.0
+        """From the call of `save` until the last finished checkpoint had its name."""
 
     def save(self, state: State) -> None:
         """Begin `OUTPUT/checkpoint-N`, after the one before is finished; without `background`, also finish it.
@@ -97,7 +101,7 @@ class Saver:
         Raises UserError on all ranks when it, or the one before, cannot be written.
         """
         self.finish()
-        partial = self._partial(state)
+        began, partial = time.monotonic(), self._partial(state)
         self._group.on_first(lambda: make_partial(self._output, partial, self._engine.parameter_count))
         trouble = ""
         try:
@@ -106,7 +110,7 @@ class Saver:
                 trouble = self._gather_weights(partial)
         except OSError as error:
             trouble = str(error)
-        self._pending = _Pending(state, self._start(lambda: self._write_engine(partial, trouble)))
+        self._pending = _Pending(state, self._start(lambda: self._write_engine(partial, trouble)), began)
         if not self._rules.background:
             self.finish()
 
@@ -147,6 +151,7 @@ class Saver:
             self._group.on_first(lambda: self._give_up(pending.state, trouble))
         elif pending.publishing:
             self._pending = None
+            self.seconds = time.monotonic() - pending.began
             if self._group.place.is_first:
                 self._say(f"saved {checkpoint_path(self._output, pending.state.updates)}")
         else:

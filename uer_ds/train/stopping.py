@@ -12,16 +12,27 @@ from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE = 75
+UPDATE, EVALUATION, CHECKPOINT = "update", "evaluation", "checkpoint"
 
 
 class StopWish:
-    """Becomes true after SIGTERM, SIGUSR1 or SIGINT, or when `max_minutes` are over. Reading it is free."""
+    """Becomes true after SIGTERM, SIGUSR1 or SIGINT, or in time before `max_minutes` are over. Reading it is free.
+
+    In time: everything that may come before the process has ended, one more update, an evaluation, a checkpoint, must
+    still fit, each as long as it took the last time. Before the first update only signals count, so that every start
+    comes further.
+    """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self, max_minutes: float = 0.0):
         self._deadline = time.monotonic() + 60 * max_minutes if max_minutes > 0 else float("inf")
+        self._lasted: dict[str, float] = {}
         self.reason: str | None = None
+
+    def note(self, what: str, seconds: float) -> None:
+        """`what` (`UPDATE`, `EVALUATION`, `CHECKPOINT`) took so long; the next one may, too."""
+        self._lasted[what] = seconds
 
     @contextmanager
     def listening(self, last: bool = False) -> Iterator[None]:
@@ -42,6 +53,7 @@ class StopWish:
         self.reason = signal.Signals(number).name
 
     def __bool__(self) -> bool:
-        if self.reason is None and time.monotonic() > self._deadline:
+        ahead = sum(self._lasted.values())
+        if self.reason is None and UPDATE in self._lasted and time.monotonic() + ahead > self._deadline:
             self.reason = "--max_minutes"
         return self.reason is not None
