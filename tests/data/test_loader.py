@@ -12,6 +12,7 @@ import torch
 
 from tests.toy_dataset import random_documents, row_options, toy_dataset
 from uer_ds.data.batch import Batch
+from uer_ds.data.blend import Blend
 from uer_ds.data.loader import Loader, require_samples
 from uer_ds.data.sampler import Sampler
 from uer_ds.errors import UserError
@@ -104,7 +105,8 @@ class Slow:
         return self.objective.batch(epochs, numbers)
 
 
-def test_a_stall_is_said_and_waited_for(objective: MaskedLanguageModel) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stall_is_said_and_waited_for(objective: MaskedLanguageModel, workers: int) -> None:
     slow: Any = Slow(objective)
     waited: list[float] = []
 
@@ -113,7 +115,8 @@ def test_a_stall_is_said_and_waited_for(objective: MaskedLanguageModel) -> None:
         if len(waited) == 2:
             slow.gate.set()
 
-    with Loader(slow, Sampler(len(slow), 7), 0, 1, 2, 1, workers=1, stalled=stalled, stall_seconds=0.05) as loader:
+    samples = Sampler(len(slow), 7)
+    with Loader(slow, samples, 0, 1, 2, 1, workers=workers, stalled=stalled, stall_seconds=0.05) as loader:
         assert next(loader)[0].ids.shape == (2, 16)
         next(loader)
     assert len(waited) == 2
@@ -129,3 +132,41 @@ def test_a_worker_s_mistake_names_dataset_and_samples(objective: MaskedLanguageM
         pytest.raises(UserError, match=r"samples \[0, 1\] of epochs \[0, 0\] cannot be made .*Input/output error"),
     ):
         next(loader)
+
+
+def test_a_blend_names_the_dataset_that_cannot_be_read(tmp_path: Path) -> None:
+    parts = [
+        MaskedLanguageModel(toy_dataset(tmp_path / name, random_documents(60, 20)), row_options(16)) for name in "ab"
+    ]
+    broken: Any = Slow(parts[1], OSError(5, "Input/output error"))
+    broken.gate.set()
+    broken.spec = parts[1].spec
+    blend = Blend([parts[0], broken], [], 7)
+    loader = Loader(blend, Sampler(len(blend), 7), 0, 1, 16, 1)
+    with pytest.raises(UserError, match=r"/b: samples \[.*Input/output error"):
+        take(loader, 4)
+
+
+def test_batches_are_pinned_where_that_is_wanted(
+    objective: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(tensor))
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    sampler = Sampler(len(objective), 7)
+    with Loader(objective, sampler, 0, 1, 4, 1, workers=1, pin_memory=True) as loader:
+        batches = take(loader, 2)
+    assert equal(batches, take(Loader(objective, sampler, 0, 1, 4, 1), 2))
+    assert len(set(pinned)) >= 5  # ids, segments, positions, documents, labels
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a GPU's driver")
+def test_pinned_batches_are_page_locked(objective: MaskedLanguageModel) -> None:
+    with Loader(objective, Sampler(len(objective), 7), 0, 1, 4, 1, workers=1, pin_memory=True) as loader:
+        [batch] = next(loader)
+    assert batch.ids.is_pinned() and batch.labels["mlm"].is_pinned()
+    assert batch.to("cuda", non_blocking=True).ids.device.type == "cuda"

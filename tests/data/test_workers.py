@@ -22,7 +22,7 @@ from uer_ds.data.rows import Tokenizers
 from uer_ds.data.shard_writer import ShardTask
 from uer_ds.data.shards import BuildSpec, Silent, build_dataset
 from uer_ds.data.workers import Helpers, WorkerDied
-from uer_ds.errors import UserError
+from uer_ds.errors import INTERRUPTED, UserError
 from uer_ds.tokenizers import load_tokenizer, write_vocabulary
 from uer_ds.tokenizers.vocabulary import RESERVED
 
@@ -106,44 +106,54 @@ def test_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_dataset(tmp_path / "out").documents == 200
 
 
-ORPHANS = """
+ENDED = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
+from uer_ds.cli.main import main
 from uer_ds.data import shards, workers
-from uer_ds.data.shards import BuildSpec, Silent, build_dataset
-from uer_ds.tokenizers import load_tokenizer
 
-def die(task, tokenizers, advance):
+def end(task, tokenizers, advance):
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+    time.sleep(60)
 
-def work_for_ever(task, tokenizers, advance):
+def work(task, tokenizers, advance):
     while True:
         advance(0)
         time.sleep(0.05)
 
-workers.write_shard = work_for_ever
+workers.write_shard = work
 if __name__ == "__main__":
-    workers.write_shard, shards.WORKER_BYTES = die, 1
+    workers.write_shard, shards.WORKER_BYTES = end, 1
     folder = Path(sys.argv[1])
-    tokenizer = load_tokenizer("char", vocab_path=folder / "vocab.txt")
-    build_dataset(BuildSpec((str(folder / "corpus.txt"),), folder / "out", tokenizer, processes=2, shards=2))
+    paths = ["--corpus_path", str(folder / "corpus.txt"), "--dataset_path", str(folder / "out")]
+    tokenizer = ["--tokenizer", "char", "--vocab_path", str(folder / "vocab.txt"), "--data_processor", "mlm"]
+    sys.exit(main(["preprocess", *paths, *tokenizer, "--processes_num", "2"]))
 """
 
 
-def test_helpers_do_not_outlive_the_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ending", "status", "words"),
+    [("SIGKILL", -signal.SIGKILL, ""), ("SIGTERM", INTERRUPTED, "uer-ds: interrupted\n")],
+)
+def test_helpers_do_not_outlive_the_build_and_leave_quietly(
+    tmp_path: Path, ending: str, status: int, words: str
+) -> None:
     vocabulary(tmp_path)
     (tmp_path / "corpus.txt").write_text(TEXT)
-    (tmp_path / "build.py").write_text(ORPHANS)
-    command = [sys.executable, str(tmp_path / "build.py"), str(tmp_path)]
+    (tmp_path / "build.py").write_text(ENDED)
+    command = [sys.executable, str(tmp_path / "build.py"), str(tmp_path), ending]
     with open(tmp_path / "shown", "wb") as shown, open(tmp_path / "said", "wb") as said:
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=shown, stderr=said)
-    assert done.returncode == -signal.SIGKILL, (tmp_path / "said").read_text()
+    assert done.returncode == status, (tmp_path / "said").read_text()
     [helper] = map(int, (tmp_path / "shown").read_text().split())
     deadline = time.monotonic() + 120  # seconds; on a machine that swaps they pass
     while Path(f"/proc/{helper}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{helper}").exists()
+    time.sleep(0.5)  # for the last words of what watched over it
+    assert (tmp_path / "said").read_text() == words
+    assert (tmp_path / "out").exists() == (ending == "SIGKILL")
 
 
 def mpi(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

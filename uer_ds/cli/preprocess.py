@@ -7,7 +7,10 @@ Masks, pairs and row lengths are drawn when samples are read, so options about t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +86,25 @@ def run(args: argparse.Namespace) -> int:
     team = MpiTeam() if config.mpi else Alone()
     for name in [name for name in OBSOLETE if hasattr(args, name)]:
         tell(team.rank, f"--{name} has no effect: {OBSOLETE[name]}.")
-    with ProgressBar("preprocess", shown=team.rank == 0) as progress:
+    with ended_like_ctrl_c(), ProgressBar("preprocess", shown=team.rank == 0) as progress:
         manifest = build_dataset(make_spec(config, args), progress, team)
     if team.rank == 0:
         print(table([("dataset", config.dataset_path), *summary(manifest), *progress.speed()]))
     return 0
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM (of a batch system, say) ends the work in order too: finished shards are kept, helpers leave quietly."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tell(rank: int, text: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.loader import Objective, notes_on_samples, require_samples
+from uer_ds.data.loader import Objective, make_batch, notes_on_samples, require_samples
 from uer_ds.data.permutation import permute
 from uer_ds.errors import UserError
 
@@ -51,7 +51,7 @@ class Blend:
         """The samples `numbers` [B], each from the part whose range it is in."""
         batches, rows = [], []
         for part, places, own_epochs, own_numbers in self.origins(epochs, numbers):
-            batches.append(part.batch(own_epochs, own_numbers))
+            batches.append(make_batch(part, own_epochs, own_numbers))
             rows.append(places)
         return merge(batches, torch.from_numpy(np.argsort(np.concatenate(rows))))
 

@@ -62,7 +62,7 @@ class Loader:
         batch_size: sequences in a micro-batch.
         accumulation: micro-batches in an update.
         consumed: samples that all ranks together have consumed before the first update.
-        workers: background threads; 0 prepares in the caller's thread.
+        workers: background threads; 0 prepares a batch when it is asked for.
         prefetch: updates that are prepared ahead.
         stop: end when this many samples are consumed (the last update is whole); None: never.
         pin_memory: put batches into page-locked memory, for copies to a GPU that overlap with work.
@@ -90,10 +90,11 @@ class Loader:
         self._samples, self._sampler = samples, sampler
         self._layout = (rank, world_size, batch_size, accumulation)
         self._sequences = world_size * batch_size * accumulation
-        self._ahead = prefetch if workers else 0
+        self._ahead = max(1, prefetch) if workers else 0
         self._stop, self._pin_memory = stop, pin_memory
         self._stalled, self._stall_seconds = stalled, stall_seconds
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
+        threads = workers or (1 if stalled else 0)  # whoever is to say that a batch does not come must not make it
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader") if threads else None
         self._pending: deque[list[Future[Batch]]] = deque()
 
     def __iter__(self) -> Iterator[list[Batch]]:
@@ -106,11 +107,11 @@ class Loader:
         if self._pool is None:
             batches = [self._make(*samples) for samples in self._sampler.share(self.consumed, *self._layout)]
         else:
-            self._fill(self._pool)
+            self._fill(self._pool, max(1, self._ahead))
             batches = [self._wait(future) for future in self._pending.popleft()]
         self.consumed += self._sequences
         if self._pool is not None:
-            self._fill(self._pool)
+            self._fill(self._pool, self._ahead)
         return batches
 
     def close(self) -> None:
@@ -127,9 +128,9 @@ class Loader:
     ) -> None:
         self.close()
 
-    def _fill(self, pool: ThreadPoolExecutor) -> None:
-        """Keep `prefetch` updates (at least one) in preparation."""
-        while len(self._pending) < max(1, self._ahead):
+    def _fill(self, pool: ThreadPoolExecutor, updates: int) -> None:
+        """Have so many `updates` in preparation."""
+        while len(self._pending) < updates:
             start = self.consumed + len(self._pending) * self._sequences
             if self._stop is not None and start >= self._stop:
                 return
@@ -149,17 +150,22 @@ class Loader:
                     self._stalled(time.monotonic() - began)
 
     def _make(self, epochs: Ints, numbers: Ints) -> Batch:
-        try:
-            batch = self._samples.batch(epochs, numbers)
-        except (OSError, ValueError, IndexError) as error:
-            dataset = getattr(self._samples, "dataset", None)  # samples in memory have none
-            if dataset is None:
-                raise
-            raise UserError(
-                f"{dataset.folder}: samples {numbers.tolist()} of epochs {epochs.tolist()} cannot be "
-                f"made ({type(error).__name__}: {error}); check the dataset with `uer-ds dataset verify`."
-            ) from error
+        batch = make_batch(self._samples, epochs, numbers)
         return batch.pin_memory() if self._pin_memory else batch
+
+
+def make_batch(samples: Samples, epochs: Ints, numbers: Ints) -> Batch:
+    """`samples.batch`; a mistake of reading becomes a `UserError` that names the dataset and the samples."""
+    try:
+        return samples.batch(epochs, numbers)
+    except (OSError, ValueError, IndexError) as error:
+        dataset = getattr(samples, "dataset", None)  # samples in memory have none
+        if dataset is None:
+            raise
+        raise UserError(
+            f"{dataset.folder}: samples {numbers.tolist()} of epochs {epochs.tolist()} cannot be "
+            f"made ({type(error).__name__}: {error}); check the dataset with `uer-ds dataset verify`."
+        ) from error
 
 
 def notes_on_samples(samples: Samples) -> tuple[str, ...]:

@@ -9,16 +9,21 @@ through shared memory. When the calling process is gone the helpers end too, and
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import multiprocessing
 import multiprocessing.forkserver
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from uer_ds.data.manifest import ShardRecord, TokenizerRecord
 from uer_ds.data.rows import Tokenizers
@@ -51,26 +56,48 @@ class SavedTokenizers:
         return Tokenizers(load(self.source), load(self.target) if self.target else None)
 
 
+class Turns:
+    """Numbers from 0, each given once, to whatever process asks.
+
+    The next one stands in an unnamed file with a lock of the system: unlike multiprocessing's locks nothing of it is
+    left behind when its processes are killed.
+    """
+
+    def __init__(self, descriptor: int | None = None):
+        self._file: IO[bytes] = tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "r+b")
+
+    def __reduce__(self) -> tuple[Any, tuple[Any]]:
+        return _turns_of, (DupFd(self._file.fileno()),)
+
+    def take(self) -> int:
+        """The next number."""
+        descriptor = self._file.fileno()
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        try:
+            number = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+            os.pwrite(descriptor, (number + 1).to_bytes(8, "little"), 0)
+        finally:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        return number
+
+
+def _turns_of(descriptor: Any) -> Turns:
+    return Turns(descriptor.detach())
+
+
 @dataclass(frozen=True)
 class Shared:
-    """Memory that all processes see.
+    """What all processes see.
 
     Attributes:
-        next_task: number of the next shard to take.
+        turns: numbers of the shards to make.
         read_bytes: bytes of the corpus read, one counter a shard, so that nobody waits for a lock.
         stop: not 0 once all work must end.
     """
 
-    next_task: Any
+    turns: Turns
     read_bytes: Any
     stop: Any
-
-    def take(self) -> int:
-        """The number of the next shard that nobody has."""
-        with self.next_task.get_lock():
-            number: int = self.next_task.value
-            self.next_task.value += 1
-        return number
 
 
 def prepare() -> None:
@@ -93,7 +120,7 @@ def write_in_workers(
     helpers = Helpers(tasks, saved, processes - 1, advance)
     try:
         helpers.start()
-        while (number := helpers.shared.take()) < len(tasks):
+        while (number := helpers.shared.turns.take()) < len(tasks):
             helpers.records[number] = write_shard(tasks[number], tokenizers, helpers.reporter(number))
         while helpers.open_pipes:
             helpers.look(POLL_SECONDS)
@@ -115,7 +142,7 @@ class Helpers:
     def __init__(self, tasks: Sequence[ShardTask], saved: SavedTokenizers, count: int, advance: Callable[[int], None]):
         self._context = multiprocessing.get_context("forkserver")
         read_bytes = self._context.Array("q", len(tasks), lock=False)
-        self.shared = Shared(self._context.Value("q", 0), read_bytes, self._context.Value("b", 0, lock=False))
+        self.shared = Shared(Turns(), read_bytes, self._context.Value("b", 0, lock=False))
         self.records: dict[int, ShardRecord] = {}
         self.open_pipes: set[Connection] = set()
         self._tasks, self._saved, self._count, self._advance = tasks, saved, count, advance
@@ -178,16 +205,22 @@ def _check_end(worker: ForkServerProcess) -> None:
 
 def _help(tasks: list[ShardTask], saved: SavedTokenizers, shared: Shared, results: Connection) -> None:
     """A helper's life: take the next shard until there is none, send each record, or the exception that ended it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the calling process, which stops us through `stop`
-    number = -1
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the calling process, which stops us through `stop`
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(Stopped, BrokenPipeError):  # the latter: the calling process has been killed
+        _work(tasks, saved, shared, results)
+
+
+def _work(tasks: list[ShardTask], saved: SavedTokenizers, shared: Shared, results: Connection) -> None:
+    task = -1
     try:
         tokenizers = saved.load()
-        while (number := shared.take()) < len(tasks):
-            results.send((number, write_shard(tasks[number], tokenizers, _reporter(shared, number))))
-    except Stopped:
-        pass
+        while (task := shared.turns.take()) < len(tasks):
+            results.send((task, write_shard(tasks[task], tokenizers, _reporter(shared, task))))
+    except (Stopped, BrokenPipeError):
+        raise
     except Exception as error:
-        results.send((number, error))
+        results.send((task, error))
 
 
 def _reporter(shared: Shared, number: int) -> Callable[[int], None]:
