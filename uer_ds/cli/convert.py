@@ -104,7 +104,10 @@ def describe(report: Any) -> str:
         f"{done.tensors} tensors written to {report.output}",
     ]
     if done.difference is not None:
-        lines.append(f"verified: the logits of both sides differ by at most {done.difference:.1e} on random input")
+        lines.append(
+            f"verified: the logits of both sides differ by at most {done.difference.absolute:.1e} on random input "
+            f"({done.difference.relative:.1e} of the largest)"
+        )
     return "\n".join(lines)
 
 

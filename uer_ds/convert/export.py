@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert import verify as verification
 from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.eras import PRESENT, with_names_of
 from uer_ds.convert.families.catalogue import family_of
@@ -15,12 +14,13 @@ from uer_ds.convert.families.family import Family
 from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
+from uer_ds.convert.proof import count_parameters, from_theirs, from_written, has_other_eps, has_reference, verified
 from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.staging import publish_files, publish_folder, staged
 from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
+from uer_ds.convert.verify import Difference
 from uer_ds.errors import UserError
-from uer_ds.storage.lazy import TensorMap
 from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch
 
 # What UER-py reads from a model JSON without a default of its own.
@@ -60,7 +60,7 @@ class Export:
     parameters: int
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    difference: float | None = None
+    difference: Difference | None = None
 
 
 def export_huggingface(
@@ -83,7 +83,8 @@ def export_huggingface(
         write_remainder(temporary, standard.tensors)
         if siamese:
             write_sentence_transformers(temporary, standard.config)
-        difference = verified(model, temporary, family, mapped.head, verify)
+        is_loose = siamese or has_other_eps(model.config, family)
+        difference = verified(model, lambda: from_theirs(model, temporary, family, mapped.head), verify, is_loose)
         publish_folder(temporary, output)
     dropped = (*model.dropped, *mapped.dropped)
     notes = (*model.notes, *mapped.notes, *_notes(model.config, family, extras))
@@ -102,9 +103,6 @@ def export_ours(
     era: str = PRESENT,
 ) -> Export:
     """Write the file `output` with its model JSON beside it, or a folder of safetensors."""
-    difference = None
-    if model.family and model.head and model.path.is_dir():
-        difference = verified(model, model.path, model.family, model.head, verify)
     written = model.with_layernorm(layernorm) if layernorm else model
     tensors = with_names_of(era, written.tensors, written.config)
     with staged(output) as temporary:
@@ -113,15 +111,23 @@ def export_ours(
             write_json(temporary / "config.json", written.config.to_dict())
             if extras.tokenizer is not None:
                 save_tokenizer(temporary, extras.tokenizer)
-            publish_folder(temporary, output)
         else:
             write_file = write_torch if to == "uer" else write_safetensors_file
             write_file(temporary / output.name, tensors)
             write_json(temporary / beside(output, CONFIG).name, uer_json(written.config))
             _write_beside(temporary, output, extras)
-            publish_files(temporary, output)
+        is_file = writes_file(output, to)
+        place = temporary / output.name if is_file else temporary
+        is_loose = model.config.encoder == "dual" or written.config != model.config
+        difference = verified(model, lambda: from_written(model, place, verify), verify, is_loose)
+        (publish_files if is_file else publish_folder)(temporary, output)
     name = model.family.name if model.family else None
     notes = list(model.notes)
+    if difference and model.family and not has_reference(model):
+        notes.append(
+            "the written file was compared with the tensors that were read, not with transformers, which needs a "
+            "folder with config.json"
+        )
     if to == "uer" and written.config.layernorm == "normal" and layernorm is None:
         notes.append(
             "the layer norms are standard ones, and UER-py has a form of its own (they differ by 1 / (2 hidden size)); "
@@ -148,24 +154,6 @@ def uer_json(config: ModelConfig) -> dict[str, Any]:
     """A configuration as UER-py needs it: keys that it has no default for are written out."""
     stated = {key: getattr(config, key) for key in UER_KEYS if getattr(config, key) is not None}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in stated.items()} | config.to_dict()
-
-
-def verified(model: OurModel, folder: Path, family: Family, head: str, verify: bool | None) -> float | None:
-    """The difference of logits where verifying is wanted; `UserError` when it is too large."""
-    if verify is None:
-        verify = count_parameters(model.tensors) <= verification.SMALL and verification.transformers_is_installed()
-    if not verify:
-        return None
-    if not verification.transformers_is_installed():
-        raise UserError("--verify: transformers is not installed; `pip install transformers` or leave --verify out.")
-    difference = verification.largest_difference(model, folder, family, head)
-    verification.refuse_difference(difference, str(model.path))
-    return difference
-
-
-def count_parameters(tensors: TensorMap) -> int:
-    """Number of parameters, tied tensors counted once."""
-    return sum(tensor.size for tensor in set(tensors.values()))
 
 
 def _refuse_pooling(architecture: str, config: ModelConfig, where: str) -> None:

@@ -22,6 +22,7 @@ from uer_ds.convert.sizes import Hints, head_size, settle_sizes
 from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table
+from uer_ds.storage.folders import find_weights, has_weights
 from uer_ds.storage.lazy import LazyTensor, same_values
 
 UER_EPS = 1e-6
@@ -32,7 +33,10 @@ SEVERAL_TEXTS = ("ForMultipleChoice", "DoubleHeadsModel")  # endings of classes 
 class OurModel:
     """A checkpoint under our names. `family` and `head` are known of Hugging Face's checkpoints only.
 
-    `notes`: what was guessed, as sentences for the user.
+    Attributes:
+        path: what was opened.
+        notes: what was guessed, as sentences for the user.
+        folder: where `transformers` finds the same model, if it can.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class OurModel:
     head: str | None = None
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def with_layernorm(self, kind: str) -> OurModel:
         """The same function with the layer norm `kind`; models without mean subtraction have no choice and stay."""
@@ -202,7 +207,17 @@ def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
             f"no config.json came with the weights; hidden_act {config.hidden_act} and layer norms with epsilon "
             f"{config.layernorm_eps:g} were taken, as {family.name} models usually have them",
         )
-    return OurModel(checkpoint.path, config, mapped.tensors, family, mapped.head, mapped.dropped, notes)
+    return OurModel(
+        checkpoint.path, config, mapped.tensors, family, mapped.head, mapped.dropped, notes, _readable(checkpoint)
+    )
+
+
+def _readable(checkpoint: Checkpoint) -> Path | None:
+    """The folder from which `transformers` builds the model of `checkpoint`, if it can: of these weights, with JSON."""
+    folder = checkpoint.folder
+    if folder is None or checkpoint.config_path != folder / "config.json" or not has_weights(folder):
+        return None
+    return folder if checkpoint.path in (folder, find_weights(folder)) else None
 
 
 def _architecture(theirs: dict[str, Any]) -> str | None:
