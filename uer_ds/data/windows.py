@@ -135,7 +135,7 @@ class PieceIndex:
     """Numbers the pieces of all documents.
 
     `count_pieces` takes consecutive document numbers [..., K + 1] and returns the pieces of the first K [..., K]. It is
-    called once for all documents here (about a second for 10^8 documents); one number is kept for each 128 documents.
+    called once for all documents here (some 3 x 10^7 a second); one number is kept for each 128 documents.
     """
 
     def __init__(self, documents: int, count_pieces: Callable[[Ints], Ints]):
