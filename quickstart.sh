@@ -4,11 +4,12 @@
 #   bash quickstart.sh [FOLDER]     FOLDER (default: quickstart_output) gets everything; run again: only what is missing is done
 #
 # Reviews -> vocabulary -> dataset -> pre-training of a Tiny RoBERTa under DeepSpeed ZeRO-2 on two processes, interrupted
-# half-way on purpose and resumed -> Hugging Face folder -> fill in the blanks.
+# half-way on purpose and resumed -> Hugging Face folder -> fill in the blanks -> fine-tuned on sentiments, beside the same
+# model from scratch.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
-setup_environment demo,hf
+setup_environment demo,hf,finetune
 
 out="${1:-quickstart_output}"
 processes=2
@@ -31,21 +32,21 @@ last_update() { # the update of the last report, 0 before there is one
     sed -n '$s/.*"update": \([0-9]*\),.*/\1/p' "$out/run/metrics.jsonl" 2>/dev/null | grep . || echo 0
 }
 
-step "1/6 real reviews 真实评论"
-[ -e "$out/text/cloze.txt" ] || uer-ds demo-data "$out/text"
+step "1/7 real reviews 真实评论"
+[ -e "$out/text/ner/label2id.json" ] || uer-ds demo-data "$out/text"
 
-step "2/6 vocabulary 词表"
+step "2/7 vocabulary 词表"
 [ -e "$out/vocab.txt" ] ||
     uer-ds vocab --corpus_path "$out/text/reviews.txt" --delimiter bert --min_count 3 --output_path "$out/vocab.txt"
 
-step "3/6 indexed datasets 索引数据集"
+step "3/7 indexed datasets 索引数据集"
 for part in reviews held_out; do
     uer-ds preprocess --corpus_path "$out/text/$part.txt" --vocab_path "$out/vocab.txt" --dataset_path "$out/$part" \
         --processes_num 2 --data_processor mlm
 done
 
 if ! ls -d "$out"/run/checkpoint-* >/dev/null 2>&1; then
-    step "4/6 pre-training, interrupted half-way on purpose 预训练，中途故意打断"
+    step "4/7 pre-training, interrupted half-way on purpose 预训练，中途故意打断"
     rm -f "$out/run/metrics.jsonl" "$out/run/.lock" # of a run that was killed before its first checkpoint
     pretrain &
     launcher=$!
@@ -60,12 +61,23 @@ if ! ls -d "$out"/run/checkpoint-* >/dev/null 2>&1; then
     trap - EXIT
 fi
 if [ ! -e "$out/run/checkpoint-$steps" ]; then
-    step "4/6 the same command again resumes 同一条命令继续训练"
+    step "4/7 the same command again resumes 同一条命令继续训练"
     pretrain
 fi
 
-step "5/6 export to Hugging Face 导出"
+step "5/7 export to Hugging Face 导出"
 [ -e "$out/huggingface" ] || uer-ds convert "$out/run/checkpoint-$steps" "$out/huggingface" --to huggingface
 
-step "6/6 fill in the blanks 完形填空"
+step "6/7 fine-tuning on 2,000 sentiments: from scratch, then from the pre-trained model 微调"
+classify() { # FOLDER, options that say where it starts
+    local sentiment="$out/text/sentiment"
+    [ -e "$out/$1/scores.json" ] ||
+        uer-ds finetune classifier --train_path "$sentiment/few.tsv" --dev_path "$sentiment/dev.tsv" \
+            --test_path "$sentiment/test.tsv" --output_model_path "$out/$1" --seq_length 128 --batch_size 32 \
+            --epochs_num 3 --learning_rate 1e-3 --correct_bias --report_steps 60 "${@:2}"
+}
+classify from_scratch --config_path "$out/run/checkpoint-$steps/config.json" --vocab_path "$out/vocab.txt"
+classify sentiment --pretrained_model_path "$out/run/checkpoint-$steps"
+
+step "7/7 fill in the blanks 完形填空"
 uer-ds demo-report "$out"

@@ -41,7 +41,13 @@ def test_it_was_interrupted_and_resumed(quickstart: tuple[Path, str]) -> None:
 
 
 def test_it_ends_with_a_table(quickstart: tuple[Path, str]) -> None:
-    for words in ("held-out masked accuracy", "tokens trained on", "tensorboard --logdir", "untrained"):
+    for words in (
+        "held-out masked accuracy",
+        "held-out sentiment accuracy",
+        "tokens trained on",
+        "tensorboard --logdir",
+        "untrained",
+    ):
         assert words in quickstart[1]
 
 
