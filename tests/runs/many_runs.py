@@ -5,7 +5,7 @@ deepspeed --num_accelerators 2 tests/runs/many_runs.py runs.json     [{"options"
 Other keys of an entry: "checkpoint", a folder that is copied to the output first; "dump": "before" or "after" training,
 everything in the engine is gathered and saved as `engine.pt`. How many tensors of the model rank 0 holds in which way
 between forward and backward is in `tensors.json`. "fill": before rank 0 writes its part of a checkpoint, the disk is
-filled up to so many bytes.
+filled up to so many bytes. "slow": the first batch comes after so many seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def main(plan: Path) -> None:
                 trainer._save = lambda progress: None  # type: ignore[method-assign]
             poison(trainer, **entry.get("poison", {}))
             count_tensors(trainer)
+            if "slow" in entry:
+                slow_down(trainer, entry["slow"])
             if "fill" in entry:
                 fill_before_publishing(trainer, entry["fill"])
             if entry.get("dump") == "before":
@@ -124,6 +127,19 @@ def count_tensors(trainer: Trainer) -> None:
         backward(loss)
 
     trainer.engine.backward_and_step = counted  # type: ignore[method-assign]
+
+
+def slow_down(trainer: Trainer, seconds: float) -> None:
+    """Let the first batch be late, as from a slow disk."""
+    objective = trainer.objective
+    batch = objective.batch
+
+    def late(*values: Any) -> Any:
+        objective.batch = batch  # type: ignore[method-assign]
+        time.sleep(seconds)
+        return batch(*values)
+
+    objective.batch = late  # type: ignore[method-assign]
 
 
 def fill_before_publishing(trainer: Trainer, left: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.runs.conftest import Run
+from tests.runs.conftest import Run, pretrain_options
 from tests.runs.test_bad_input import small_disk as small_disk
 from uer_ds.cli.main import main
 from uer_ds.doctor import machine
@@ -78,6 +80,31 @@ def test_options_that_make_no_run(material: Path, tmp_path: Path, capsys: pytest
     assert statuses(said)["options"] == ERROR
     assert "max_seq_length 64" in said
     assert statuses(said)["disk"] == OK, "the machine is looked at all the same"
+
+
+def test_a_folder_that_a_run_would_be_refused_or_go_on_in(
+    material: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    run("uer-ds", "pretrain", *pretrain_options(material, output, total_steps=2, save_checkpoint_steps=1))
+
+    def looks(expect: int, **options: Any) -> str:
+        words = pretrain_options(material, output, **{"total_steps": 4, "no_checksums": True, **options})
+        return doctor(capsys, *words, expect=expect)
+
+    said = looks(1, seed=8)
+    assert statuses(said)["resume"] == ERROR
+    assert "checkpoint-2: was trained with --seed 7, this run has 8" in said
+    assert "dry" not in statuses(said)
+    assert "give --force to remove them" in looks(1, no_resume=True)
+    with (output / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "is being written by another run" in looks(1)
+    (output / "checkpoint-2" / "config.json").unlink()
+    said = run("uer-ds", "doctor", *pretrain_options(material, output, total_steps=4)).stdout
+    assert "checkpoint-2 is damaged and passed over" in said
+    assert f"a run would go on from {output}/checkpoint-1 (1 updates, all its files as written)" in said
+    assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_processes_that_do_not_come(tmp_path: Path, run: Run) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
     runs["lowest"]["poison"]["updates"] = list(range(2, 100))
     runs["hopeless"] = entry("hopeless", ds_config="zero2", max_skipped_updates=3, save_checkpoint_steps=2)
     runs["hopeless"]["poison"]["updates"] = list(range(4, 100))
+    for workers in (0, 2):
+        name = f"stalled-{workers}"
+        runs[name] = entry(name, ds_config="zero1", loader_workers=workers, stall_seconds=0.4)
+        runs[name] |= {"slow": 1.0}
     return runs
 
 
@@ -71,7 +76,8 @@ def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) 
     folder = tmp_path_factory.mktemp("watchdogs")
     plan = folder / "runs.json"
     plan.write_text(json.dumps(list(plans(material, folder).values())))
-    run("deepspeed", "--num_accelerators", "2", "--master_port", "29617", "tests/runs/many_runs.py", plan, timeout=300)
+    command = ("deepspeed", "--num_accelerators", "2", "--master_port", "29617", "tests/runs/many_runs.py")
+    (folder / "said.txt").write_text(run(*command, plan, timeout=300).stderr)
     return folder
 
 
@@ -131,6 +137,15 @@ def test_a_run_without_hope_ends_and_names_the_last_checkpoint(trained: Path) ->
     assert said[0] == said[1]
     assert "the loss was not finite 3 times in a row (--max_skipped_updates)" in said[0]
     assert f"{trained / 'hopeless' / 'checkpoint-4'} is whole and good" in said[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_that_stalls_says_so_and_goes_on(workers: int, trained: Path, expected: list[float | None]) -> None:
+    """With background threads and without; each rank for itself."""
+    check_losses(trained / f"stalled-{workers}", expected, 1e-5)
+    said = (trained / "said.txt").read_text()
+    for rank in range(2):
+        assert len(re.findall(rf"rank {rank} \(.*\): no batch for [01] seconds; the disk of .*dataset", said)) >= 2
 
 
 def test_overflows_of_float16_are_counted_and_do_not_end_a_run(trained: Path) -> None:

@@ -24,6 +24,7 @@ from uer_ds.doctor import machine
 from uer_ds.doctor.findings import ERROR, Finding, error, examine, failure, ok, told, warning, worst
 from uer_ds.doctor.hidden import make_hidden, remove_hidden
 from uer_ds.doctor.need import count_parameters, needed_bytes
+from uer_ds.doctor.resume import would_resume
 from uer_ds.engine import distributed, probe
 from uer_ds.engine.group import Group
 from uer_ds.engine.machine import versions
@@ -85,6 +86,8 @@ class Visit:
         if run is not None:
             self._stage, self._remedy = "dataset", "reading it takes longer: --timeout_minutes N, or --no_checksums"
             self._tell(examine("dataset", lambda: self._datasets(run), "make the dataset again"))
+        if run is not None and not self._worst:
+            self._together("resume", lambda: self._resume(run), "the newest checkpoint cannot be looked at")
         if run is not None and not self._worst:
             self._together("dry run", lambda: self._dry_run(run), "a run would end like this: mend what is named")
         return 1 if self._worst else 0
@@ -164,6 +167,13 @@ class Visit:
                 found += f"; all {total_bytes(dataset):,} bytes as written ({speed / 1e6:,.0f} MB/s)"
             if self._place.local_rank == 0:
                 yield ok("dataset", found)
+
+    def _resume(self, run: RunConfig) -> Iterator[Finding]:
+        """Whether a run would go on from what is in the output folder. All ranks meet the same mistakes."""
+        try:
+            yield from would_resume(run, self._group, self._subject.output)
+        except UserError as mistake:
+            yield error("resume", str(mistake), "see above")
 
     def _dry_run(self, run: RunConfig) -> Iterator[Finding]:
         with self._hidden_folder() as folder:

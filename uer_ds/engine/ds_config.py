@@ -79,7 +79,7 @@ def zero_stage(config: dict[str, Any]) -> int:
 
 
 def engine_layout(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides how the engine's state is divided and rounded: stage, devices, precision, sub-groups of ranks."""
+    """What decides how the engine's state is divided and rounded: stage, devices, precision."""
     zero = config.get("zero_optimization") or {}
     devices = {name: (zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     precisions = [name for name in ("fp16", "bf16", "bfloat16") if (config.get(name) or {}).get("enabled")]
@@ -89,5 +89,4 @@ def engine_layout(config: dict[str, Any]) -> dict[str, Any]:
             f"{name.removeprefix('offload_')} to {device}" for name, device in devices.items() if device != "none"
         ),
         "precision": precisions[0].replace("bfloat16", "bf16") if precisions else "fp32",
-        "shard size": zero.get("mics_shard_size", -1),
     }

@@ -57,8 +57,7 @@ class Engine:
             if deepcompile:
                 self._engine.compile()  # DeepSpeed reads the section, but compiles only when it is told to
         self.parameter_names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        layout = engine_layout(config)
-        self.files_hold_all = "nvme" not in layout["offload"] and layout["shard size"] <= 0
+        self.files_hold_all = "nvme" not in engine_layout(config)["offload"]
         """Whether weights and optimizer state can be read back from the files of `save`."""
         self._engine.checkpoint_engine = self.writer = Writer()
         self._engine._copy_recovery_script = lambda path: None  # `uer-ds convert` reads the files

@@ -118,6 +118,17 @@ def _first_look(checkpoint: Path) -> tuple[State | None, str]:
     return (None, str(fault)) if fault else (state, "")
 
 
+def superseded(output: Path, force: bool) -> list[Path]:
+    """The checkpoints that a run with --no_resume removes; raises UserError without `force` when there are any."""
+    found = find_checkpoints(output)
+    if found and not force:
+        raise UserError(
+            f"--no_resume, but {output} holds {len(found)} checkpoints, the newest {found[-1].name}; "
+            "choose another --output_model_path, or give --force to remove them."
+        )
+    return found
+
+
 def superfluous(checkpoints: list[Path], newest: Path, keep: int, keep_every: int) -> list[Path]:
     """Which of `checkpoints` (oldest first) may go when `newest` has been written.
 

@@ -31,7 +31,6 @@ from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.engine.machine import versions
 from uer_ds.engine.partitioned import gathered, partitioned
-from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
 from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
@@ -43,9 +42,9 @@ from uer_ds.train.checkpoint import (
     TARGET_TOKENIZER_FOLDER,
     TOKENIZER_FOLDER,
     State,
-    find_checkpoints,
     newest_sound,
     remove_checkpoint,
+    superseded,
 )
 from uer_ds.train.evaluate import evaluate
 from uer_ds.train.journal import Journal, journal
@@ -119,13 +118,7 @@ class Trainer:
         return newest_sound(self.output, self.group, lambda line: print(f"warning: {line}", flush=True)) or (None, None)
 
     def _clear_for_new_run(self) -> None:
-        found = find_checkpoints(self.output)
-        if found and not self.run.train.force:
-            raise UserError(
-                f"--no_resume, but {self.output} holds {len(found)} checkpoints, the newest {found[-1].name}; "
-                "choose another --output_model_path, or give --force to remove them."
-            )
-        for path in found:
+        for path in superseded(self.output, self.run.train.force):
             remove_checkpoint(path)
 
     def _build_saver(self) -> Saver:
@@ -243,7 +236,9 @@ class Trainer:
         return Watchdog(self.group, source, self.output, train.max_skipped_updates, self._say, self._last_checkpoint)
 
     def _last_checkpoint(self) -> Path | None:
-        return next(reversed(find_checkpoints(self.output)), None)
+        self.saver.finish()
+        found = newest_sound(self.output, self.group, self._say)
+        return found[0] if found else None
 
     def _rhythm(self) -> Rhythm:
         run, train_config = self.run, self.run.train

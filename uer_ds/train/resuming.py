@@ -75,24 +75,19 @@ def layout(run: RunConfig, processes: int) -> dict[str, Any]:
 
 def same_division(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether the engine's files can be read as they are, each rank its own."""
-    keys = ["zero stage", "offload", "precision", "shard size"]
+    keys = ["zero stage", "offload", "precision"]
     if now["zero stage"] > 0:  # at stage 0 one file serves any number of processes
         keys.append("processes")
     return all(before.get(key, now[key]) == now[key] for key in keys)
 
 
 def check_division(checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse what cannot be divided anew: state on NVMe, and shards of sub-groups of ranks (MiCS)."""
-    if same_division(before, now):
-        return
-    for kept in (before, now):
-        where = "state on NVMe" if "nvme" in kept.get("offload", "") else ""
-        where = where or ("shards of MiCS" if kept.get("shard size", -1) > 0 else "")
-        if where:
-            raise UserError(
-                f"{checkpoint}: {where} can only be continued as it was written ({division(before)}), not by "
-                f"{division(now)}; use the same --ds_config and number of processes."
-            )
+    """Refuse what cannot be divided anew: state on NVMe."""
+    if not same_division(before, now) and any("nvme" in kept.get("offload", "") for kept in (before, now)):
+        raise UserError(
+            f"{checkpoint}: state on NVMe can only be continued as it was written ({division(before)}), not by "
+            f"{division(now)}; use the same --ds_config and number of processes."
+        )
 
 
 def division(kept: Mapping[str, Any]) -> str:

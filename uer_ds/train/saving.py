@@ -163,7 +163,7 @@ class Saver:
         return self._output / f".{checkpoint_path(self._output, state.updates).name}.partial"
 
     def _gather_weights(self, partial: Path) -> str:
-        """Plain weights that the engine's files do not hold (NVMe, MiCS): gathered and written one by one, at once."""
+        """Plain weights that the engine's files do not hold (NVMe): gathered and written one by one, at once."""
         gathered = self._engine.full_weights(keep=self._group.place.is_first)
         trouble = ""
         if self._group.place.is_first:

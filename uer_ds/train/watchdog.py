@@ -43,7 +43,8 @@ class Watchdog:
     Args:
         limit: skipped updates in a row after which the run ends with a `UserError`.
         say: prints a line on rank 0.
-        last_checkpoint: names the newest checkpoint, None when there is none.
+        last_checkpoint: reads and names the newest sound checkpoint, None when there is none; raises UserError when all
+            of them are damaged.
     """
 
     def __init__(
@@ -121,13 +122,20 @@ class Watchdog:
         return words
 
     def _no_hope(self, updates: int, what: str, at: str) -> str:
-        checkpoint = self._last_checkpoint()
-        good = f"{checkpoint} is whole and good" if checkpoint else "there is no checkpoint yet"
+        good = self._good_checkpoint()
         return (
             f"update {updates + 1}: {what} was not finite {self._in_a_row} times in a row{at} (--max_skipped_updates); "
             f"{good}: look at the samples in {self._file}, or go on with a lower --learning_rate, with --max_grad_norm "
             "1, or in bfloat16 or float32."
         )
+
+    def _good_checkpoint(self) -> str:
+        """The newest checkpoint in words, after its files have been read."""
+        try:
+            checkpoint = self._last_checkpoint()
+        except UserError as none_is_sound:
+            return str(none_is_sound).rstrip(".")
+        return f"{checkpoint} is whole and good" if checkpoint else "there is no checkpoint yet"
 
     def _tell(self, line: str) -> None:
         if self._group.place.is_first:
