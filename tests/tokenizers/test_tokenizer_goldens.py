@@ -1,4 +1,9 @@
-"""Every line of every golden file: ids as UER-py gives them."""
+"""Ids as UER-py gives them: the hard lines with the checkout, every line of every golden file where `shared` is there.
+
+`tests/golden/tokenizers` holds 146 lines (scripts, forms, control characters, special tokens) and vocabularies that
+were cut down to the entries, merges, pieces and normalising rules that these lines need, with their ids numbered anew.
+That changes no result: the longest match, the next merge and the best pieces are among those that were kept.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +39,30 @@ GOLDENS: dict[str, dict[str, Any]] = {
     "xlmroberta_tiny_spm": {"tokenizer": "xlmroberta", "spm_model_path": TINY, "special_tokens_map_path": XLMR_MAP},
 }
 SIZES = {ZH: 21128, EN: 30522, EN_CASED: 28996, GPT2: 50265, CLUE: 100000, TINY: 8000}
+
+
+SMALL = Path(__file__).resolve().parents[1] / "golden" / "tokenizers"
+SMALL_GOLDENS: dict[str, dict[str, Any]] = {
+    "bert_zh_lower": {"vocab_path": "zh_vocab.txt"},
+    "char_zh": {"tokenizer": "char", "vocab_path": "zh_vocab.txt"},
+    "space_zh": {"tokenizer": "space", "vocab_path": "zh_vocab.txt"},
+    "bert_en_cased_cased": {"vocab_path": "en_cased_vocab.txt", "do_lower_case": False},
+    "bpe_gpt2": {"tokenizer": "bpe", "vocab_path": "gpt2_vocab.txt", "merges_path": "gpt2_merges.txt"},
+    "bert_tiny_spm": {"spm_model_path": "spm.model"},
+    "xlmroberta_tiny_spm": {"tokenizer": "xlmroberta", "spm_model_path": "spm.model"},
+}
+
+
+@pytest.mark.parametrize("name", SMALL_GOLDENS)
+def test_ids_of_the_hard_lines(name: str) -> None:
+    options = {key: SMALL / value if key.endswith("_path") else value for key, value in SMALL_GOLDENS[name].items()}
+    tokenizer = load_tokenizer(**options)
+    header, *rows = (json.loads(line) for line in (SMALL / "lines.jsonl").read_text("utf-8").split("\n")[:-1])
+    lines = [dict(zip(header, row, strict=True)) for row in rows]
+    assert len(lines) == 146 and set(header) == {"text", *SMALL_GOLDENS}
+    ids, offsets = tokenizer.encode_batch([line["text"] for line in lines])
+    for line, begin, end in zip(lines, offsets[:-1], offsets[1:], strict=True):
+        assert ids[begin:end].tolist() == line[name] == tokenizer.encode(line["text"]).tolist(), line["text"]
 
 
 def test_every_golden_file_is_used(shared: Path) -> None:
