@@ -18,6 +18,7 @@ from uer_ds.convert.eras import ERAS, PRESENT
 from uer_ds.convert.export import Export, export_huggingface, export_ours, writes_file
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.huggingface import Extras
+from uer_ds.convert.kept import kept_of
 from uer_ds.convert.mapping import Choice
 from uer_ds.convert.our_model import read_our_model
 from uer_ds.convert.sbert import SIAMESE, two_streams
@@ -93,6 +94,8 @@ def convert(
         None if checkpoint.is_ours else checkpoint.folder,
         labels or checkpoint.labels,
         checkpoint.state,
+        kept_of(checkpoint),
+        checkpoint.task,
         shard_bytes,
     )
     if to == "huggingface":

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.beside import CONFIG, LABELS, beside
+from uer_ds.convert.beside import CONFIG, LABELS, THEIR_IDS, beside
 from uer_ds.convert.eras import PRESENT, with_names_of
 from uer_ds.convert.families.catalogue import family_of
 from uer_ds.convert.families.family import Family
-from uer_ds.convert.huggingface import Extras, numbered, write_huggingface, write_sentence_transformers
+from uer_ds.convert.huggingface import Extras, numbered, write_huggingface
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.proof import count_parameters, from_theirs, from_written, has_other_eps, has_reference, verified
 from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
+from uer_ds.convert.sentence_files import saved_pooling, write_sentence_transformers
 from uer_ds.convert.staging import publish_files, publish_folder, staged
 from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
 from uer_ds.convert.verify import Difference
@@ -81,7 +82,7 @@ def export_huggingface(
     with staged(output) as temporary:
         write_huggingface(temporary, output.name, family, standard.config, mapped, extras)
         write_remainder(temporary, standard.tensors)
-        if siamese:
+        if siamese or (mapped.head == "none" and saved_pooling(extras.tokenizer_folder)):
             write_sentence_transformers(temporary, standard.config)
         is_loose = siamese or has_other_eps(model.config, family)
         difference = verified(model, lambda: from_theirs(model, temporary, family, mapped.head), verify, is_loose)
@@ -109,6 +110,7 @@ def export_ours(
         if not writes_file(output, to):
             write_safetensors(temporary, tensors, extras.shard_bytes)
             write_json(temporary / "config.json", written.config.to_dict())
+            extras.kept.write(temporary / THEIR_IDS)
             if extras.tokenizer is not None:
                 save_tokenizer(temporary, extras.tokenizer)
         else:
@@ -144,6 +146,7 @@ def writes_file(output: Path, to: str) -> bool:
 
 def _write_beside(folder: Path, output: Path, extras: Extras) -> None:
     """Label names and the vocabulary, called like the weights: `x_labels.json`, `x_vocab.txt`, `x_spm.model`."""
+    extras.kept.write(beside(folder / output.name, THEIR_IDS))
     if extras.labels:
         write_json(folder / beside(output, LABELS).name, numbered(extras.labels))
     for option, content in extras.vocabulary().items():

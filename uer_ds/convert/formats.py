@@ -21,6 +21,8 @@ from uer_ds.storage.lazy import LazyTensor
 from uer_ds.storage.places import newest_checkpoint
 from uer_ds.storage.readers import file_kind, read_weights
 
+TASK_FILE = "task.json"  # of a folder that fine-tuning has written
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -58,13 +60,21 @@ class Checkpoint:
                 return names
         return None
 
+    @property
+    def task(self) -> str | None:
+        """What the model was fine-tuned for, where fine-tuning has written it down."""
+        return self._task_file().get("task")
+
+    def _task_file(self) -> dict[str, Any]:
+        path = self.folder / TASK_FILE if self.folder else None
+        return read_json_object(path) if path and path.is_file() else {}
+
     def _labels_file(self) -> dict[str, int]:
         """UER-py's file beside the weights, or what fine-tuning has written."""
         path = beside(self.path, LABELS)
         if self.path.is_file() and path.is_file():
             return label_ids({"labels": read_json_object(path)}, "labels", str(path))
-        task = self.folder / "task.json" if self.folder else None
-        return label_ids(read_json_object(task), "label2id", str(task)) if task and task.is_file() else {}
+        return label_ids(self._task_file(), "label2id", str(self.folder))
 
 
 def label_ids(values: dict[str, Any], key: str, where: str, inverse: bool = False) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.family import Family
+from uer_ds.convert.kept import Kept
 from uer_ds.convert.mapping import Mapped
 from uer_ds.convert.model_card import write_model_card
 from uer_ds.convert.tokenizer_files import (
@@ -26,6 +27,9 @@ from uer_ds.errors import UserError
 from uer_ds.storage.writers import SHARD_BYTES, write_safetensors
 from uer_ds.tokenizers import Tokenizer
 
+# Fine-tuning tasks whose scores are no softmax -> how transformers is told.
+PROBLEMS = {"multi_label": "multi_label_classification", "regression": "regression"}
+
 
 @dataclass(frozen=True)
 class Extras:
@@ -36,6 +40,8 @@ class Extras:
         tokenizer_folder: a Hugging Face folder whose tokenizer files are taken over where `tokenizer` is None.
         labels: names of labels by id.
         state: the state.json of our checkpoint, for the model card.
+        kept: token ids and settings of generation that came from Hugging Face.
+        task: the fine-tuning task that made the model.
         shard_bytes: safetensors files are at most this large.
     """
 
@@ -43,6 +49,8 @@ class Extras:
     tokenizer_folder: Path | None = None
     labels: list[str] | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
+    task: str | None = None
     shard_bytes: int = SHARD_BYTES
 
     def vocabulary(self) -> dict[str, bytes]:
@@ -59,29 +67,16 @@ def write_huggingface(
     values = their_config(family, config, mapped, extras)
     write_json(folder / "config.json", values)
     write_safetensors(folder, mapped.tensors, extras.shard_bytes)
+    extras.kept.write_generation(folder, values)
     if extras.tokenizer is not None:
         refuse_larger_vocabulary(extras.tokenizer, config.vocab_size)
+        _refuse_other_padding(family, extras.tokenizer)
         segments = values.get("type_vocab_size", 1) > 1
         write_tokenizer(folder, extras.tokenizer, config.max_seq_length, segments, config.mask != "causal")
     elif extras.tokenizer_folder is not None:
         copy_their_files(extras.tokenizer_folder, folder)
     tokens = extras.tokenizer.tokens if extras.tokenizer else ()
     write_model_card(folder / "README.md", name, values["architectures"][0], config, tokens, extras.state)
-
-
-def write_sentence_transformers(folder: Path, config: ModelConfig) -> None:
-    """The files from which the sentence-transformers library knows how to pool."""
-    modes = {"first": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
-    pooling = {"word_embedding_dimension": config.hidden_size}
-    pooling |= {f"pooling_mode_{mode}": mode == modes[config.pooling] for mode in modes.values()}
-    (folder / "1_Pooling").mkdir()
-    write_json(folder / "1_Pooling" / "config.json", pooling)
-    parts = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for number, (path, name) in enumerate(parts)
-    ]
-    write_json(folder / "modules.json", modules)
 
 
 def their_config(family: Family, config: ModelConfig, mapped: Mapped, extras: Extras) -> dict[str, Any]:
@@ -95,16 +90,20 @@ def their_config(family: Family, config: ModelConfig, mapped: Mapped, extras: Ex
         **{key: mapped.tensors[name].shape[0] for key, name in family.rows_in_config.items()},
         "tie_word_embeddings": mapped.tied and family.ties_output,
         "torch_dtype": dtypes.pop() if len(dtypes) == 1 else "float32",
-        **_special_ids(family, extras.tokenizer),
+        **extras.kept.ids_for(family, extras.tokenizer, config.vocab_size),
         **_labels(architecture, mapped, extras.labels),
+        **({"problem_type": PROBLEMS[extras.task]} if extras.task in PROBLEMS else {}),
     }
 
 
-def _special_ids(family: Family, tokenizer: Tokenizer | None) -> dict[str, int | None]:
-    """Ids of the tokens that begin, end and pad a text; null where unknown: the defaults are of other vocabularies."""
-    if tokenizer is None:
-        return {key: None for key in family.special_ids if key != "pad_token_id"}
-    return {key: getattr(tokenizer.special, role) for key, role in family.special_ids.items()}
+def _refuse_other_padding(family: Family, tokenizer: Tokenizer) -> None:
+    """RoBERTa's positions begin after the padding id, which is therefore part of the model."""
+    padding, found = family.constants.get("pad_token_id"), tokenizer.special.pad
+    if padding is not None and found not in (None, padding):
+        raise UserError(
+            f"{tokenizer.vocabulary.source}: has the padding id {found}, but positions of {family.name} models begin "
+            f"after padding id {padding}; export with --family bert."
+        )
 
 
 def _labels(architecture: str, mapped: Mapped, labels: list[str] | None) -> dict[str, Any]:

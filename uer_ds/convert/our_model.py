@@ -18,6 +18,7 @@ from uer_ds.convert.formats import Checkpoint
 from uer_ds.convert.infer import infer_config, refuse_contradictions
 from uer_ds.convert.mapping import map_to_ours
 from uer_ds.convert.remainder import restore_remainder
+from uer_ds.convert.sentence_files import saved_pooling
 from uer_ds.convert.sizes import Hints, head_size, settle_sizes
 from uer_ds.convert.transforms import fold_layer_norm, with_stream_norms
 from uer_ds.errors import UserError
@@ -199,6 +200,9 @@ def _from_huggingface(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     if head.data_processor:
         values["data_processor"] = head.data_processor
     values["tie_weights"] = mapped.tied
+    pooling = saved_pooling(checkpoint.folder)
+    if pooling:
+        values["pooling"] = pooling
     settle_sizes(values, where, hints, spelt)
     config = _made(values, where, checkpoint)
     notes = mapped.notes

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
+from uer_ds.convert.transforms import SEGMENT_TABLE
 from uer_ds.storage.lazy import LazyTensor, TensorMap, combine
 from uer_ds.storage.readers import read_safetensors
 from uer_ds.storage.writers import write_safetensors_file
 
 FILE = "uer_remainder.safetensors"
-SEGMENT_TABLE = "embedding.seg.embedding.weight"
 
 
 def write_remainder(folder: Path, tensors: TensorMap) -> None:

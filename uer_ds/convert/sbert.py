@@ -65,6 +65,7 @@ def two_streams(model: OurModel) -> OurModel:
         tie_weights=True,
         dropout=stream.dropout,
         vocab_size=stream.vocab_size,
+        pooling=stream.pooling,
     )
     return replace(model, config=config, tensors=tensors)
 
@@ -76,9 +77,10 @@ def _join_norms(tensors: dict[str, LazyTensor], number: int, where: str) -> None
         return
     outer = {part: tensors.pop(f"{second}.{part}") for part in ("gamma", "beta")}
     if not _does_nothing(tensors, first):
+        lost = ["stream_._layer_norm", *(["classifier"] if "classifier.weight" in tensors else [])]
         raise UserError(
             f"{where}: {first} and {second} are both trained and no Hugging Face model has two norms in a row; "
-            f"allow losing the second with --ignore stream_._layer_norm."
+            f"allow losing the second with --ignore '{'|'.join(lost)}'."
         )
     tensors.update({f"{first}.{part}": tensor for part, tensor in outer.items()})
 

@@ -35,6 +35,7 @@ TOKENIZER_FOLDER = "tokenizer"  # of our checkpoints
 COPIED = (
     "config.json",
     "generation_config.json",
+    "huggingface.json",
     "task.json",
     "modules.json",
     "1_Pooling",

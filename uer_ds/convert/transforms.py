@@ -8,20 +8,36 @@ from __future__ import annotations
 import torch
 
 from uer_ds.convert.rules import Transform
+from uer_ds.errors import UserError
 from uer_ds.storage.lazy import LazyTensor, TensorMap, Tensors
 
 STREAMS = (0, 1)  # of a siamese model
+SEGMENTS_NUM = 2
+SEGMENT_TABLE = "embedding.seg.embedding.weight"
 
 TRANSPOSED = Transform(lambda weight: (weight.t(),), lambda weight: (weight.t(),))
 
 
 def _to_segments(table: torch.Tensor) -> Tensors:
     """[1 or 2, E] -> [3, E]: a row of zeros for padding; a single row serves both segments."""
+    if table.shape[0] > SEGMENTS_NUM:
+        raise UserError(
+            f"the table of segments (token_type_embeddings) has {table.shape[0]} rows; only models with 1 or 2 "
+            "segments can be converted."
+        )
     return (torch.cat([table.new_zeros(1, table.shape[1]), table, table[-1:]])[:3],)
 
 
 # Our segment table has a first row for padding, theirs has none (`remainder` keeps it).
 SEGMENTS = Transform(lambda table: (table[1:],), _to_segments)
+
+
+def join_segments(tensors: dict[str, LazyTensor]) -> None:
+    """One row for both segments where they are equal, as a table with a single row was taken over."""
+    if SEGMENT_TABLE in tensors:
+        table = tensors[SEGMENT_TABLE].read()
+        if (table[1] == table[2]).all():
+            tensors[SEGMENT_TABLE] = tensors[SEGMENT_TABLE].map(lambda table: table[:2])
 
 
 def rows_in_front(count: int) -> Transform:

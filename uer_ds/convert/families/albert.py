@@ -5,7 +5,7 @@ from __future__ import annotations
 from uer_ds.convert.families.bert import CONFIG_NAMES, WORD_TABLE
 from uer_ds.convert.families.family import Copies, Family, Head, Tie
 from uer_ds.convert.rules import layer_norm, linear, rule
-from uer_ds.convert.transforms import SEGMENTS
+from uer_ds.convert.transforms import SEGMENTS, join_segments
 
 OURS, THEIRS = "encoder.transformer", "albert.encoder.albert_layer_groups.0.albert_layers.0"
 RULES = (
@@ -72,5 +72,6 @@ ALBERT = Family(
     ties=(Tie("target.mlm.linear_2.weight", WORD_TABLE),),
     copies=(Copies("predictions.decoder.bias", ("predictions.bias",), written="always"),),
     unused=(r"albert\.embeddings\.(position|token_type)_ids",),
+    prepare=lambda tensors, config, tied: join_segments(tensors),
     defaults={"hidden_act": "relu"},
 )

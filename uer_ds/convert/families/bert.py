@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uer_ds.convert.families.family import Copies, Family, Head, Tie
 from uer_ds.convert.rules import Rule, layer_norm, linear, rule
-from uer_ds.convert.transforms import SEGMENTS
+from uer_ds.convert.transforms import SEGMENTS, join_segments
 
 WORD_TABLE = "embedding.word.embedding.weight"
 
@@ -91,4 +91,5 @@ BERT = Family(
     ties=(Tie("target.mlm.linear_2.weight", WORD_TABLE),),
     copies=(Copies("cls.predictions.decoder.bias", ("cls.predictions.bias",), written="always"),),
     unused=(r"bert\.embeddings\.(position|token_type)_ids",),
+    prepare=lambda tensors, config, tied: join_segments(tensors),
 )

@@ -16,14 +16,13 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.bert import CONFIG_NAMES, WORD_TABLE, layer_rules
 from uer_ds.convert.families.family import Copies, Family, Head, Tie
 from uer_ds.convert.rules import layer_norm, linear, rule
-from uer_ds.convert.transforms import SEGMENTS, rows_in_front
+from uer_ds.convert.transforms import SEGMENT_TABLE, SEGMENTS, join_segments, rows_in_front
 from uer_ds.errors import UserError
 from uer_ds.storage.lazy import LazyTensor
 
 PUBLIC_ROWS = 514  # of the position table in the public models
 PADDING_ID = 1  # positions begin at the padding id plus one
 POSITIONS = "embedding.pos.embedding.weight"
-SEGMENT_TABLE = "embedding.seg.embedding.weight"
 
 RULES = (
     rule(WORD_TABLE, "roberta.embeddings.word_embeddings.weight"),
@@ -67,9 +66,7 @@ def prepare(tensors: dict[str, LazyTensor], config: ModelConfig, tied: bool) -> 
     positions = tensors[POSITIONS]
     if positions.shape[0] == PUBLIC_ROWS and not positions.read()[-(PADDING_ID + 1) :].any():
         tensors[POSITIONS] = positions.map(lambda table: table[: -(PADDING_ID + 1)])
-    segments = tensors[SEGMENT_TABLE].read()
-    if (segments[1] == segments[2]).all():
-        tensors[SEGMENT_TABLE] = tensors[SEGMENT_TABLE].map(lambda table: table[:2])
+    join_segments(tensors)
 
 
 def finish(tensors: dict[str, LazyTensor], theirs: Mapping[str, Any]) -> None:
@@ -84,7 +81,7 @@ def refuse_other_activations(config: ModelConfig) -> dict[str, Any]:
         raise UserError(
             f"hidden_act is {config.hidden_act!r}, but RoBERTa's mlm head has 'gelu'; choose --family bert."
         )
-    return {"pad_token_id": PADDING_ID}
+    return {}
 
 
 XLM_ROBERTA = Family(
@@ -95,7 +92,12 @@ XLM_ROBERTA = Family(
     rules=RULES,
     heads=heads("XLMRoberta"),
     config_names={ours: theirs for ours, theirs in CONFIG_NAMES.items() if ours != "max_seq_length"},
-    constants={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+    constants={
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "pad_token_id": PADDING_ID,
+    },
     their_defaults={"layer_norm_eps": 1e-12, "hidden_act": "gelu"},
     special_ids={"bos_token_id": "cls", "eos_token_id": "sep"},
     rows_in_config={
