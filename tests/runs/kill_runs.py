@@ -1,12 +1,13 @@
-"""Not a test: kills a run of two ranks again and again, and starts it again each time. Also used by `bench/kills.py`.
+"""Not a test: kills a run of two ranks again and again, and starts it again each time.
 
 python tests/runs/kill_runs.py PLAN.json RESULT.json
     {"undisturbed": [OPTION...], "options": [OPTION...], "output": ..., "kills": 5, "seed": 1, "updates": 60}
 
 After the kills come two starts whose rank 1 cannot write files above a few kilobytes, one whose rank 1 gets SIGUSR1,
 and one to the end. Each start forks the ranks from a process that has imported everything, which saves five seconds;
-the ranks are ordinary `uer-ds pretrain` processes, and SIGKILL is SIGKILL. Half of the kills wait for a checkpoint that
-is just being written. Every second start writes its checkpoints in the background.
+the ranks are ordinary `uer-ds pretrain` processes, and SIGKILL is SIGKILL. Of five kills two wait for a checkpoint that
+is just being written, one for an update, and two come at any moment of the start: meeting, building, loading. Every
+second start writes its checkpoints in the background.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ RANKS = 2
 PATIENCE = 60.0
 """Seconds that a rank gets to notice the death of the other, and a run to reach its next update."""
 
+
+MOMENTS = ("start", "save", "save", "update", "start")
+"""When to kill, in turn."""
+
+LAUNCHER_SECONDS = 3.0
+"""What a rank gets that waits for one killed before they met; a launcher would end it at once."""
 
 SMALL_FILE = 20_000
 """Bytes: more than a report, less than any file of a checkpoint's engine."""
@@ -94,30 +101,33 @@ def until(condition: Any) -> bool:
     return False
 
 
-def kill_once(options: list[str], output: Path, target: int, in_save: bool, draw: random.Random) -> dict[str, Any]:
-    """One start that is killed after update `target`; says what happened."""
+def kill_once(
+    options: list[str], output: Path, target: int, moment: str, start_seconds: float, draw: random.Random
+) -> dict[str, Any]:
+    """One start that is killed: in its first `start_seconds`, or in a save or elsewhere after update `target`."""
     from_update = max((updates_of(path) for path in find_checkpoints(output)), default=0)
     children = start(options, output.with_suffix(".log"))
     began = time.monotonic()
-    reached = until(lambda: last_update(output) >= target)
-    if in_save:
+    reached = moment == "start" or until(lambda: last_update(output) >= target)
+    if moment == "save":
         reached = reached and until(lambda: any(output.glob(".checkpoint-*.partial")))
-    time.sleep(draw.random() * (0.01 if in_save else 0.05))
+    time.sleep(draw.random() * {"start": start_seconds, "save": 0.01, "update": 0.05}[moment])
     victim, other = draw.sample(children, 2)
     os.kill(victim, signal.SIGKILL)
-    partial = bool(list(output.glob(".checkpoint-*.partial")))
+    partial = moment != "start" and any(output.glob(".checkpoint-*.partial"))  # before: left by the kill before
     killed_at = time.monotonic()
-    statuses = [wait(child, PATIENCE) for child in (victim, other)]
+    statuses = [wait(victim, PATIENCE), wait(other, LAUNCHER_SECONDS if moment == "start" else PATIENCE)]
     if statuses[1] is None:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
     return {
+        "moment": moment,
         "reached": reached,
         "during_save": partial,
         "resumed_from": from_update,
         "killed_rank": children.index(victim),
         "statuses": statuses,
-        "seconds_to_start": killed_at - began,
+        "seconds_to_kill": killed_at - began,
         "seconds_of_other": time.monotonic() - killed_at,
     }
 
@@ -143,17 +153,28 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
     draw = random.Random(plan["seed"])
     output, kills, total, options = Path(plan["output"]), plan["kills"], plan["updates"], plan["options"]
     output.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     children = start(plan["undisturbed"], output.with_suffix(".undisturbed.log"))
+    until(lambda: last_update(output.with_name("undisturbed")))
+    start_seconds = time.monotonic() - began
     undisturbed = [wait(child, 10 * PATIENCE) for child in children]
     events = []
     for number in range(kills):
         target = round(total * (number + draw.random()) / (kills + 2))
         background = ["--async_checkpoint"] if number % 2 else []
-        events.append(kill_once([*options, *background], output, target, in_save=number % 4 < 2, draw=draw))
+        moment = MOMENTS[number % len(MOMENTS)]
+        events.append(kill_once([*options, *background], output, target, moment, start_seconds, draw))
     full = [fill_disk([*options, *background], output) for background in ([], ["--async_checkpoint"])]
     preempted = preempt(options, output, round(total * kills / (kills + 1)))
     last = [wait(child, 10 * PATIENCE) for child in start(options, output.with_suffix(".log"))]
-    return {"undisturbed": undisturbed, "events": events, "full": full, "preempted": preempted, "statuses": last}
+    return {
+        "undisturbed": undisturbed,
+        "start_seconds": start_seconds,
+        "events": events,
+        "full": full,
+        "preempted": preempted,
+        "statuses": last,
+    }
 
 
 if __name__ == "__main__":
