@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # transformers reads it when it is imported
 
 ROOT = Path(__file__).resolve().parents[1]
 

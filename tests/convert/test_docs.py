@@ -32,7 +32,6 @@ def commands(name: str) -> list[list[str]]:
 def files_of_the_page(tmp_path, monkeypatch, small_bert) -> None:
     """What the page takes for granted: a UER file without JSON, a tagger, a run, two vocabularies."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     Path("google_zh_vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     Path("new_vocab.txt").write_text("\n".join([*VOCABULARY[:9], "新", "词"]) + "\n", encoding="utf-8")
     size = len(VOCABULARY)

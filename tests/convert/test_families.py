@@ -21,6 +21,8 @@ from uer_ds.data.batch import Batch
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
 
+from .closeness import within_one_place
+
 transformers = pytest.importorskip("transformers")
 
 VOCABULARY = 40
@@ -121,8 +123,7 @@ CASES = {
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def quiet():
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
@@ -215,6 +216,6 @@ def test_logits_and_the_way_back(name, tmp_path):
     for key, before in model.state_dict().items():
         first = next((rows for ending, rows in case.unread.items() if key.endswith(ending)), 0)
         if key in case.folded:
-            torch.testing.assert_close(returned[key], before, rtol=2e-7, atol=0)
+            assert within_one_place(returned[key], before), key
         elif "pooler" not in key or "PreTraining" in case.architecture or "Sequence" in case.architecture:
             assert torch.equal(returned[key][first:], before[first:]), key

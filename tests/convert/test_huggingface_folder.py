@@ -34,11 +34,6 @@ GPT2 = {
 }
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
 @pytest.fixture
 def tokenizer(tmp_path) -> Tokenizer:
     path = tmp_path / "vocab.txt"

@@ -126,7 +126,7 @@ def sentence_model(folder: Path, pooling: str) -> Path:
 
 @pytest.mark.parametrize("pooling", ["cls_token", "mean_tokens", "max_tokens"])
 def test_vectors_of_sentences(tmp_path, pooling):
-    """Our siamese model pools as the original does, which is computed by hand from the hidden states of transformers."""
+    """Our siamese model pools as the original does, which is computed by hand from transformers' hidden states."""
     source = sentence_model(tmp_path / "hf", pooling)
     generator = torch.Generator().manual_seed(4)
     ids = torch.randint(5, 40, (3, 9), generator=generator)

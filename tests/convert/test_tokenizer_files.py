@@ -33,11 +33,6 @@ SPECIALS_IN_TEXT = 244  # from here on the hand-made cases spell special tokens,
 ODDITIES = {175, 178, 197, 203, 220, 240, 241}  # private use, final sigma, digit and comma, combining marks
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
 def lines(path: Path, tokens: list[str]) -> Path:
     path.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
     return path

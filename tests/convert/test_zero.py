@@ -58,6 +58,18 @@ def test_gathered_weights_are_found_exactly(trained, tmp_path, stage):
     assert found[tied[0]].data_ptr() == found[tied[1]].data_ptr()
 
 
+@pytest.mark.parametrize("stage", [2, 3])
+def test_half_precision_has_its_float32_masters(trained, tmp_path, stage):
+    """The weights that the optimizer keeps, of which the model's are the rounded ones."""
+    convert(trained / f"stage{stage}_bf16", tmp_path / "model.bin", to="uer")
+    rounded = torch.load(trained / f"gathered{stage}_bf16.bin", weights_only=True)
+    found = torch.load(tmp_path / "model.bin", weights_only=True)
+    assert found.keys() == rounded.keys()
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    assert all(torch.equal(found[name].bfloat16(), rounded[name]) for name in rounded)
+    assert any(not torch.equal(found[name], rounded[name].float()) for name in rounded)
+
+
 def test_a_zero_checkpoint_goes_straight_to_hugging_face(trained, tmp_path):
     report = convert(trained / "stage2", tmp_path / "hf")
     assert (report.export.family, report.export.head) == ("bert", "mlm_sp")
@@ -73,7 +85,8 @@ def save_ranks(folder: Path, stage: int, tensors: dict[str, torch.Tensor], ranks
     else:
         whole = torch.cat([torch.nn.functional.pad(t.flatten(), (0, padding)) for t in tensors.values()])
         vectors = torch.nn.functional.pad(whole, (0, -len(whole) % (2 * ranks))).view(ranks, -1)
-    model = {"module": {}, "param_shapes": shapes, "shared_params": {"copy": "b"}}
+    module = {name: tensor.half() for name, tensor in tensors.items()}  # as after training in fp16
+    model = {"module": module, "param_shapes": shapes, "shared_params": {"copy": "b"}}
     for rank in range(ranks if stage == 3 else 1):
         name = f"zero_pp_rank_{rank}_mp_rank_00" if stage == 3 else "mp_rank_00"
         torch.save(model, folder / f"{name}_model_states.pt")
@@ -92,7 +105,7 @@ def test_any_number_of_ranks_and_odd_sizes(tmp_path, stage, ranks):
     tensors = {"a": torch.randn(5, 3), "b": torch.randn(1), "c": torch.randn(2, 2, 3)}
     save_ranks(tmp_path, stage, tensors, ranks, padding=0 if stage == 3 else 1)
     found = read_zero(tmp_path)
-    assert all(torch.equal(found[name].read(), tensors[name]) for name in tensors)
+    assert all(torch.equal(found[name].read(), tensors[name]) for name in tensors)  # the masters, not the fp16 weights
     assert found["copy"] is found["b"]
 
 

@@ -1,6 +1,7 @@
 """Two ranks train a small model for two updates under ZeRO 0, 1, 2 and 3, and save it as DeepSpeed does.
 
 Run by `test_zero.py` under torchrun; the argument is the output folder. Rank 0 also saves the gathered weights.
+Stages 2 and 3 are trained in bfloat16 too, with float32 masters.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ MODEL = {
 }
 
 
-def train(stage: int) -> tuple[deepspeed.DeepSpeedEngine, Model]:
+def train(stage: int, precision: str) -> tuple[deepspeed.DeepSpeedEngine, Model]:
     """An engine after two updates, with two groups of parameters."""
     settings = {
         "train_micro_batch_size_per_gpu": 2,
         "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": precision == "bf16"},
         "zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 100},
     }
     torch.manual_seed(1)
@@ -62,16 +64,17 @@ def train(stage: int) -> tuple[deepspeed.DeepSpeedEngine, Model]:
 def main(output: Path) -> None:
     torch.set_num_threads(1)
     deepspeed.init_distributed("gloo")
-    for stage in range(4):
-        engine, model = train(stage)
-        engine.save_checkpoint(str(output / f"stage{stage}"), tag="update-2")
+    for name in ("0", "1", "2", "3", "2_bf16", "3_bf16"):
+        stage = int(name[0])
+        engine, model = train(stage, precision=name[2:])
+        engine.save_checkpoint(str(output / f"stage{name}"), tag="update-2")
         whole = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
+        for key, parameter in model.named_parameters(remove_duplicate=False):
             with deepspeed.zero.GatheredParameters([parameter], enabled=stage == 3):
-                whole[name] = parameter.detach().clone()
+                whole[key] = parameter.detach().clone()
         if distributed.get_rank() == 0:
-            torch.save(whole, output / f"gathered{stage}.bin")
-            (output / f"stage{stage}" / "config.json").write_text(json.dumps(MODEL))
+            torch.save(whole, output / f"gathered{name}.bin")
+            (output / f"stage{name}" / "config.json").write_text(json.dumps(MODEL))
         engine.destroy()
     distributed.barrier()
     distributed.destroy_process_group()
