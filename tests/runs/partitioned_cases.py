@@ -36,6 +36,13 @@ CASES = {
 }
 
 
+def saved_config() -> ModelConfig:
+    """16 million parameters, which an engine with its optimizer quadruples: 64 MiB in float32."""
+    width = 384
+    sizes = {"emb_size": width, "hidden_size": width, "feedforward_size": 4 * width, "heads_num": 6, "layers_num": 6}
+    return model_config_from_dict({**sizes, "vocab_size": 15000, "embedding": ["word", "pos"], "tie_weights": True})
+
+
 def large_config() -> ModelConfig:
     """268 million parameters: 1 GiB in float32."""
     width = 1024

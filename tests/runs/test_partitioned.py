@@ -86,3 +86,11 @@ def test_no_rank_ever_holds_a_large_model(moment: str, built: Path) -> None:
         measured = json.loads((built / f"{LARGE}-{rank}.json").read_text())
         assert measured["whole"] > 1000  # MiB
         assert measured[moment] < 0.75 * measured["whole"], measured
+
+
+def test_no_rank_ever_holds_the_weights_that_it_saves(built: Path) -> None:
+    """Not even rank 0, which writes the plain weights of all, tensor by tensor from the files of the ranks."""
+    for rank in (0, 1):
+        measured = json.loads((built / f"save-{rank}.json").read_text())
+        assert measured["file"] > measured["whole"] > 60  # MiB; tied weights are in the file twice
+        assert measured["saved"] < 0.6 * measured["whole"], measured  # the largest tensor is a third of it
