@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
@@ -73,3 +76,38 @@ def test_what_does_not_fit_is_named() -> None:
         build_model(bert.config()).encode(batch.ids, batch.segments[:, 1:])
     with pytest.raises(UserError, match=r"rows of 24 tokens are longer than the position table \(max_seq_length 8\)"):
         build_model(bert.config(max_seq_length=8)).encode(batch)
+
+
+WRONG_INPUT = {
+    "no segments": ([[2, 3]], None, "segments are NoneType and no array of integers"),
+    "ragged rows": ([[2, 3], [2]], [[1, 1], [1]], "ids are list and no array of integers"),
+    "broken numbers": ([[2.0, 3.5]], [[1, 1]], "ids are of type torch.float32; expected integers"),
+    "unknown ids": ([[2, 200]], [[1, 1]], "ids go from 2 to 200; this model knows 0 to 199"),
+    "negative ids": ([[-1, 2]], [[1, 1]], "ids go from -1 to 2"),
+    "a third segment": ([[2, 3]], [[1, 3]], "segments go from 1 to 3; this model knows 0 to 2"),
+    "an empty row": ([[]], [[]], r"ids have shape (1, 0)"),
+    "no batch": ([2, 3], [1, 1], r"ids have shape (2,)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_INPUT)
+def test_arrays_that_are_no_ids_are_refused(name: str) -> None:
+    ids, segments, words = WRONG_INPUT[name]
+    with pytest.raises(UserError, match=re.escape(words)):
+        build_model(family("bert", "normal").config()).encode(ids, segments)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.int64])
+def test_ids_of_any_integer_type_are_read(dtype: type) -> None:
+    model = build_model(family("bert", "normal").config()).eval()
+    ids, segments = np.array([[2, 3, 4]]), np.array([[1, 2, 0]])
+    found = model.encode(ids.astype(dtype), segments.astype(dtype))
+    assert torch.equal(found, model.encode(ids.tolist(), segments.tolist()))
+
+
+def test_two_streams_refuse_packed_rows() -> None:
+    case = family("sbert", "normal")
+    batch = case.batch()
+    batch.documents = torch.zeros_like(batch.ids)
+    with pytest.raises(UserError, match="one text a row, but the rows are packed"):
+        build_model(case.config()).encode_streams(batch)

@@ -16,7 +16,7 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
 from uer_ds.models.dual import DualEmbedding
-from uer_ds.models.embeddings import build_embedding
+from uer_ds.models.embeddings import SEGMENTS_NUM, build_embedding
 from uer_ds.models.transformer import Stack
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
 
@@ -100,6 +100,8 @@ class Model(nn.Module):
         Args:
             batch: a `Batch`, or ids: an integer array or tensor [B, S].
             segments: with ids, an integer array [B, S]; 0 means padding.
+
+        Raises UserError for ids and segments of other types, shapes or ranges.
         """
         if not isinstance(batch, Batch):
             batch = self._plain_batch(batch, segments)
@@ -111,18 +113,37 @@ class Model(nn.Module):
     def encode_streams(self, batch: Batch) -> tuple[Tensor, ...]:
         """Dual models: features [B, S, H] of the batch and, where it has one, of its second stream."""
         pair = (batch,) if batch.second is None else (batch, batch.second)
+        if any(b.documents is not None for b in pair):
+            raise UserError("a model of two streams reads one text a row, but the rows are packed; use unpacked rows.")
         embedded = self.embedding.get_submodule("dual")(*((b.ids, b.segments, b.positions) for b in pair))
         return self.encoder(*zip(embedded, (b.segments for b in pair), strict=True))
 
     def _plain_batch(self, ids: Any, segments: Any) -> Batch:
-        device = next(self.parameters()).device
-        ids, segments = (torch.as_tensor(x, dtype=torch.int64, device=device) for x in (ids, segments))
-        if ids.ndim != 2 or ids.shape != segments.shape:
+        pair = _whole_numbers("ids", ids, self.config.vocab_size), _whole_numbers("segments", segments, SEGMENTS_NUM)
+        if pair[0].ndim != 2 or pair[0].shape != pair[1].shape or not pair[0].numel():
             raise UserError(
-                f"encode: ids have shape {tuple(ids.shape)} and segments {tuple(segments.shape)}; "
-                "expected two integer arrays of the same shape [batch, sequence]."
+                f"encode: ids have shape {tuple(pair[0].shape)} and segments {tuple(pair[1].shape)}; "
+                "expected two integer arrays of the same shape [batch, sequence], not empty."
             )
-        return Batch(ids, segments)
+        device = next(self.parameters()).device
+        return Batch(pair[0].to(device), pair[1].to(device))
+
+
+def _whole_numbers(name: str, values: Any, limit: int | None) -> Tensor:
+    """`values` as a tensor of whole numbers from 0 up to, not including, `limit`."""
+    try:
+        numbers = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"encode: {name} are {type(values).__name__} and no array of integers: {error}.") from None
+    if not numbers.numel():
+        return numbers
+    if numbers.is_floating_point() or numbers.is_complex():
+        raise UserError(f"encode: {name} are of type {numbers.dtype}; expected integers.")
+    numbers = numbers.long()
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or (limit is not None and high >= limit):
+        raise UserError(f"encode: {name} go from {low} to {high}; this model knows 0 to {(limit or 0) - 1}.")
+    return numbers
 
 
 def _labels(target: str, names: tuple[str, ...], batch: Batch) -> list[Tensor]:
