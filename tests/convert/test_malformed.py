@@ -77,6 +77,15 @@ def test_values_of_a_configuration_of_theirs(small_bert, tmp_path, key, value, p
         refused(tmp_path / "hf", tmp_path / "out", pattern, to=to)
 
 
+def test_odd_values_of_our_configuration(small_bert, tmp_path):
+    model = small_bert(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "target": 1.5}))
+    refused(model, tmp_path / "out", "target")
+    (model / "config.json").write_text(json.dumps({**config, "hidden_size": None}))
+    assert convert(model, tmp_path / "out").config.hidden_size == 64
+
+
 def test_a_size_that_is_null_is_found_in_the_tensors(small_bert, tmp_path):
     convert(small_bert(tmp_path / "model"), tmp_path / "hf", verify=False)
     config = json.loads((tmp_path / "hf" / "config.json").read_text())

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the logits of both sides on random input (default: for small models)",
     )
     parser.add_argument("--no_verify", dest="verify", action="store_false", help="do not compare them")
-    parser.add_argument("--force", action="store_true", help="replace an existing OUTPUT")
+    parser.add_argument("--force", action="store_true", help="replace an existing OUTPUT and its side files")
     group = parser.add_argument_group("tokenizer", "of an input that has none beside it, for a Hugging Face OUTPUT")
     group.add_argument("--tokenizer", default="bert", metavar="NAME", help="kind of tokenizer (default: bert)")
     group.add_argument("--vocab_path", metavar="PATH", help="vocabulary file")

@@ -76,7 +76,7 @@ def read_our_model(checkpoint: Checkpoint, hints: Hints) -> OurModel:
 
 def _from_ours(checkpoint: Checkpoint, hints: Hints) -> OurModel:
     where = str(checkpoint.config_path or checkpoint.path)
-    stated = checkpoint.config or {}
+    stated = {key: value for key, value in (checkpoint.config or {}).items() if value is not None}
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not is_fixed_table(name)}
     has_sinusoids = len(tensors) < len(checkpoint.tensors)  # files of 2021 carry their table along
     tensors = with_stream_norms(tensors)
@@ -106,7 +106,9 @@ def _inferred(tensors: dict[str, LazyTensor], where: str) -> dict[str, Any]:
 
 def _targets(found: tuple[str, ...], stated: dict[str, Any]) -> dict[str, Any]:
     """The targets whose tensors are there. A configuration may be of the same body with other ones (fine-tuned)."""
-    said = tuple(stated.get("target", found))
+    said = stated.get("target", found)
+    if not isinstance(said, (list, tuple)):
+        return {}  # the configuration is refused
     if set(said) == set(found):
         return {"target": said}
     return {"target": found, "data_processor": None}

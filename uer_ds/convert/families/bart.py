@@ -149,6 +149,8 @@ def found_layout(tensors: TensorMap) -> dict[str, str]:
 
 def _has_layout(table: torch.Tensor, layout: str) -> bool:
     rounding = 1e-4 if table.dtype == torch.float32 else 1e-2
+    if table.ndim != 2:
+        return False
     rows, width = table.shape
     return torch.allclose(table.float(), position_table(rows, width, layout), atol=rounding)
 

@@ -52,11 +52,13 @@ def config_to_theirs(config: ModelConfig) -> dict[str, Any]:
 def config_to_ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
     """A rotation that differs from LLaMA 1 and 2 is refused."""
     rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise UserError(f"config.json: rope_parameters is {rope!r}; expected an object.")
     kind = rope.get("rope_type", rope.get("type", "default"))
     theta = rope.get("rope_theta", theirs.get("rope_theta", ROPE_THETA))
     if kind != "default" or theta != ROPE_THETA:
         raise UserError(
-            f"config.json: rotary positions of kind {kind!r} with theta {theta:g}; only {ROPE_THETA:g} is known."
+            f"config.json: rotary positions of kind {kind!r} with theta {theta}; only {ROPE_THETA:g} is known."
         )
     return {}
 

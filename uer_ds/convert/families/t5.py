@@ -100,7 +100,7 @@ def config_to_theirs(config: ModelConfig) -> dict[str, Any]:
 
 def config_to_ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
     """The activation out of the form of the feed-forward layer."""
-    form = theirs.get("feed_forward_proj", "relu")
+    form = str(theirs.get("feed_forward_proj") or "relu")
     name = "gelu_new" if form == "gated-gelu" else form.removeprefix("gated-")
     return {"hidden_act": our_activation(name)}
 
