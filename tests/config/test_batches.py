@@ -44,6 +44,29 @@ def test_accumulation_and_schedule(
         assert said == []
 
 
+@pytest.mark.parametrize(
+    ("options", "processes", "checkpoint", "accumulation"),
+    [
+        ({"global_batch_size": 96, "sequence_parallel_size": 2}, 6, None, 4),
+        ({"sequence_parallel_size": 2}, 4, before(4, 8, 1, 1), 2),  # two readers now, four before
+        ({}, 4, {**before(4, 8, 2, 2), "processes_per_row": 2}, 1),  # and the other way round
+    ],
+)
+def test_processes_that_share_rows_count_as_one(
+    options: dict[str, Any], processes: int, checkpoint: dict[str, int] | None, accumulation: int
+) -> None:
+    run, said = settle_batches(run_config(batch_size=8, **options), processes, checkpoint)
+    assert run.accumulation == accumulation
+    assert [line.split(",")[0] for line in said] == (["update     32 sequences"] if checkpoint else [])
+
+
+def test_numbers_that_do_not_divide_name_groups() -> None:
+    with pytest.raises(UserError, match=r"no multiple of 3 groups of 2 processes x --batch_size 16 = 48.*or 4 proc"):
+        settle_batches(run_config(global_batch_size=64, batch_size=16, sequence_parallel_size=2), 6)
+    with pytest.raises(UserError, match=r"--sequence_parallel_size 2, but there are 3 processes; start a multiple"):
+        settle_batches(run_config(sequence_parallel_size=2), 3)
+
+
 def test_nothing_is_said_when_nothing_changed() -> None:
     assert settle_batches(run_config(batch_size=8), 2, before(2, 8, 1, 1))[1] == []
 

@@ -78,6 +78,29 @@ def test_a_model_that_cannot_do_what_the_run_asks_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "count", "words"),
+    [
+        ({}, 0, "--sequence_parallel_size is 0; expected a positive integer"),
+        ({}, 3, "heads_num 2 is no multiple of --sequence_parallel_size 3"),
+        ({"encoder": "lstm", "target": ["lm"]}, 2, "but encoder is 'lstm'"),
+        ({"decoder": "transformer", "target": ["lm"]}, 2, "but decoder is 'transformer'"),
+        ({"has_residual_attention": True}, 2, "but has_residual_attention is True"),
+        ({"target": ["cls"], "labels_num": 2, "pooling": "mean"}, 2, "needs pooling first .* found 'mean'"),
+    ],
+)
+def test_rows_that_cannot_be_shared_are_refused(model: dict[str, Any], count: int, words: str) -> None:
+    run_config(model)
+    with pytest.raises(UserError, match=words):
+        run_config(model, sequence_parallel_size=count)
+
+
+def test_rows_of_a_length_that_cannot_be_shared_are_refused() -> None:
+    model, train = model_config_from_dict(TINY), TrainConfig(sequence_parallel_size=2)
+    with pytest.raises(UserError, match="seq_length 33 is no multiple of --sequence_parallel_size 2"):
+        RunConfig(model, DataConfig(seq_length=33), OptimConfig(), train, PathConfig(), {})
+
+
+@pytest.mark.parametrize(
     ("data", "words"),
     [
         ({"seq_length": 65}, "--seq_length 65 is longer than the position table of the model"),

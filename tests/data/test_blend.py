@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.toy_dataset import random_documents, row_options, toy_dataset
-from uer_ds.data.batch import Batch
-from uer_ds.data.blend import Blend, StaticSamples, apportion
+from uer_ds.data.batch import IGNORE, Batch
+from uer_ds.data.blend import Blend, RowParts, StaticSamples, apportion
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives import build_objective
@@ -108,3 +108,26 @@ def test_a_blend_has_the_shape_of_its_objective(tmp_path: Path) -> None:
     ]
     blend = Blend(parts, (1, 2), seed=7)
     assert blend.spec is parts[0].spec and len(blend) == len(parts[0]) + len(parts[1])
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_parts_of_rows_are_the_rows_and_each_label_is_in_one_of_them(tmp_path: Path, packed: bool) -> None:
+    dataset = toy_dataset(tmp_path, random_documents(30, 40))
+    whole = MaskedLanguageModel(dataset, row_options(24, no_packing=not packed))
+    parts = [RowParts(whole, number, 3) for number in range(3)]
+    assert all((len(part), part.spec, part.dataset) == (len(whole), whole.spec, dataset) for part in parts)
+    numbers = np.arange(4)
+    batch = whole.batch(numbers * 0, numbers)
+    made = [part.batch(numbers * 0, numbers) for part in parts]
+    assert [part.ids.shape for part in made] == [(4, 8)] * 3
+    for name in ("ids", "segments", *(["documents", "positions"] if packed else [])):
+        assert torch.equal(torch.cat([getattr(part, name) for part in made], 1), getattr(batch, name))
+    assert torch.equal(torch.cat([part.labels["mlm"] for part in made], 1), batch.labels["mlm"])
+    if not packed:
+        assert made[2].positions is not None and made[2].positions[0].tolist() == list(range(16, 24))
+
+
+def test_a_label_of_a_whole_row_belongs_to_its_first_part() -> None:
+    batch = Batch(torch.zeros(3, 4), torch.ones(3, 4), labels={"sp": torch.tensor([1, 0, IGNORE])})
+    assert [batch.part(number, 2).label_counts()["sp"] for number in range(2)] == [2, 0]
+    assert batch.part(0, 2).labels["sp"].tolist() == [1, 0, IGNORE]

@@ -25,6 +25,13 @@ def test_batch_and_clipping_are_always_written() -> None:
     assert config["gradient_clipping"] == 0.0
 
 
+def test_processes_that_share_rows_count_as_one_for_batches() -> None:
+    config = engine_config({"train_batch_size": 16}, "ds.json", 4, 2, 6, 0.0, sequence_parallel_size=3)
+    assert (config["train_batch_size"], config["sequence_parallel_size"]) == (16, 3)
+    with pytest.raises(UserError, match=r"2 micro-batches x 2 groups of 3 processes = 16"):
+        engine_config({"train_batch_size": 48}, "ds.json", 4, 2, 6, 0.0, sequence_parallel_size=3)
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -68,7 +75,7 @@ def test_shipped_files_say_nothing_that_options_own(name: str) -> None:
         ({"optimizer": {"type": "OneBitAdam"}}, "belongs to --optimizer"),
         ({"data_efficiency": {"enabled": True}}, "would have no effect"),
         ({"tensor_parallel": {"autotp_size": 2}}, "zero3 saves memory"),
-        ({"sequence_parallel_size": 2}, "zero3 saves memory"),
+        ({"sequence_parallel_size": 2}, "belongs to --sequence_parallel_size"),
         ({"autotuning": {"enabled": True}}, "uer-ds doctor"),
         ({"activation_checkpointing": {}}, "--deepspeed_checkpoint_activations"),
         ({"zero_optimization": {"stage": 2, "zenflow": {}}}, "'zenflow'"),

@@ -43,8 +43,8 @@ def reference_losses(run: RunConfig, sequences: int, skipped: Collection[int] = 
     losses = []
     for update in range(run.total_updates):
         batch = objective.batch(*sampler.update(update * sequences, sequences))
-        total, count = model(batch)["loss_mlm"]
-        loss = total / count
+        parts = [total / count for name, (total, count) in model(batch).items() if name.startswith("loss_")]
+        loss = torch.stack(parts).sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.max_grad_norm)

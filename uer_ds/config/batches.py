@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import gcd
 
 from uer_ds.config.run import RunConfig
+from uer_ds.config.sharing import readers, readers_in_words
 from uer_ds.errors import UserError
 
 
@@ -22,28 +23,34 @@ def settle_batches(
     `before`: processes, batch_size, accumulation_steps and steps_per_update of the checkpoint; None: a new run.
     Raises UserError when the processes' micro-batches do not divide `--global_batch_size`.
     """
-    train = run.train
+    train, per_row = run.train, run.train.sequence_parallel_size
+    at_once = readers(processes, per_row) * train.batch_size
     if train.global_batch_size is not None:
-        accumulation, unit = _divided(train.global_batch_size, processes, train.batch_size), 1
+        accumulation, unit = _divided(train.global_batch_size, processes, per_row, train.batch_size), 1
         if train.accumulation_steps not in (None, accumulation):
             raise UserError(
-                f"--global_batch_size {train.global_batch_size} = {processes} processes x --batch_size "
-                f"{train.batch_size} x {accumulation} micro-batches, but --accumulation_steps is "
+                f"--global_batch_size {train.global_batch_size} = {readers_in_words(processes, per_row)} x "
+                f"--batch_size {train.batch_size} x {accumulation} micro-batches, but --accumulation_steps is "
                 f"{train.accumulation_steps}; leave it out."
             )
     elif before is None:
         accumulation = unit = train.accumulation_steps or 1
     else:
-        accumulation = train.accumulation_steps or _kept(sequences_of(before), processes * train.batch_size)
+        accumulation = train.accumulation_steps or _kept(sequences_of(before), at_once)
         unit = before.get("steps_per_update", before["accumulation_steps"])
     settled = dataclasses.replace(train, accumulation_steps=accumulation, steps_per_update=unit)
-    now = {"processes": processes, "batch_size": train.batch_size, "accumulation_steps": accumulation}
+    now = {"processes": processes, "processes_per_row": per_row}
+    now |= {"batch_size": train.batch_size, "accumulation_steps": accumulation}
     return dataclasses.replace(run, train=settled), _differences(before, now, unit) if before else []
 
 
 def sequences_of(layout: Mapping[str, int]) -> int:
     """Sequences in an update over all processes."""
-    return layout["processes"] * layout["batch_size"] * layout["accumulation_steps"]
+    return layout["processes"] // _per_row(layout) * layout["batch_size"] * layout["accumulation_steps"]
+
+
+def _per_row(layout: Mapping[str, int]) -> int:
+    return layout.get("processes_per_row", 1)  # checkpoints did not record it at first
 
 
 def _kept(sequences: int, at_once: int) -> int:
@@ -51,18 +58,20 @@ def _kept(sequences: int, at_once: int) -> int:
     return 1 if sequences % at_once else sequences // at_once
 
 
-def _divided(sequences: int, processes: int, batch_size: int) -> int:
-    at_once = processes * batch_size
+def _divided(sequences: int, processes: int, per_row: int, batch_size: int) -> int:
+    count = processes // per_row
+    at_once = count * batch_size
     if sequences % at_once == 0:
         return sequences // at_once
     below = sequences // at_once * at_once
     totals = " or ".join(str(total) for total in (below, below + at_once) if total)
-    sizes = gcd(sequences, processes) == processes and _nearest_divisor(sequences // processes, batch_size)
-    counts = gcd(sequences, batch_size) == batch_size and _nearest_divisor(sequences // batch_size, processes)
+    sizes = gcd(sequences, count) == count and _nearest_divisor(sequences // count, batch_size)
+    counts = gcd(sequences, batch_size) == batch_size and _nearest_divisor(sequences // batch_size, count)
     others = [f"--batch_size {sizes}"] if sizes else []
-    others += [f"{counts} processes"] if counts else []
+    others += [f"{counts * per_row} processes"] if counts else []
+    who = readers_in_words(processes, per_row)
     raise UserError(
-        f"--global_batch_size {sequences} is no multiple of {processes} processes x --batch_size {batch_size} = "
+        f"--global_batch_size {sequences} is no multiple of {who} x --batch_size {batch_size} = "
         f"{at_once}; the nearest that work: --global_batch_size {totals}{''.join(f', or {other}' for other in others)}."
     )
 
@@ -78,10 +87,11 @@ def _differences(before: Mapping[str, int], now: Mapping[str, int], unit: int) -
             f"update     {new} sequences from here on, {old} before; the schedule goes on in updates, "
             f"of which every {unit} steps of the options make one"
         ]
-    if any(before[key] != now[key] for key in now):
+    if any(before.get(key, 1) != now[key] for key in now):
         return [f"update     {old} sequences, as before: {_product(before)} before, {_product(now)} now"]
     return []
 
 
 def _product(layout: Mapping[str, int]) -> str:
-    return f"{layout['processes']} processes x {layout['batch_size']} x {layout['accumulation_steps']}"
+    who = readers_in_words(layout["processes"], _per_row(layout))
+    return f"{who} x {layout['batch_size']} x {layout['accumulation_steps']}"

@@ -14,6 +14,7 @@ from typing import Any
 from uer_ds.config.data import DataConfig
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import non_default_values, option
+from uer_ds.config.sharing import check_sharing
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 
@@ -66,6 +67,9 @@ class TrainConfig:
         "updates, so that a run on another number of GPUs is the same run",
     )
     steps_per_update: int | None = option(None, "steps of the options in an update", internal=True)
+    sequence_parallel_size: int = option(
+        1, "processes that share each row, for long rows (DeepSpeed's Ulysses); they count as one for batch sizes"
+    )
     save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints")
     report_steps: int = option(100, "micro-batches between reports")
     eval_steps: int = option(0, "micro-batches between evaluations; 0: at the start and the end only")
@@ -196,6 +200,7 @@ def _check_run(run: RunConfig) -> None:
             f"{len(run.data.dataset_path)} folders; give one weight for each folder."
         )
     _check_model_of_run(run)
+    check_sharing(run)
     _check_positions(run.data, run.model)
 
 

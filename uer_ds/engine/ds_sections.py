@@ -44,8 +44,8 @@ INSTEAD = {
     "autotuning": "changes batch sizes, which belong to the options; compare several --batch_size and --ds_config by "
     "the seconds an update that `uer-ds doctor` measures" + REMOVE,
     "tensor_parallel": SPLITS,
-    "sequence_parallel_size": SPLITS,
-    "seq_parallel_communication_data_type": SPLITS,
+    "sequence_parallel_size": "belongs to --sequence_parallel_size" + REMOVE,
+    "seq_parallel_communication_data_type": "would have no effect: give communication_data_type" + REMOVE,
     "pipeline": SPLITS,
     "expert_parallel": NO_EXPERTS,
     "use_data_before_expert_parallelism": NO_EXPERTS,

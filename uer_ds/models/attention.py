@@ -85,8 +85,31 @@ def attend_with_scores(
     return torch.matmul(weights, value).transpose(1, 2), scores
 
 
+class WholeRows:
+    """Where the tokens of a row are: all of them here. Another answer is put in from outside (`Model.share_rows`)."""
+
+    def whole(self, values: Tensor) -> Tensor:
+        """[B, S] of the tokens that are here -> [B, S] of the whole rows."""
+        return values
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visibility: Visibility,
+        scale: float,
+        bias: Tensor | None = None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """`attend` for the tokens that are here; `visibility` and `bias` are those of the whole rows."""
+        return attend(query, key, value, visibility, scale, bias, dropout)
+
+
 class MultiHeadedAttention(nn.Module):
     """Projections to queries, keys and values, `attend`, and the projection back."""
+
+    rows = WholeRows()
 
     def __init__(
         self,
@@ -120,7 +143,7 @@ class MultiHeadedAttention(nn.Module):
         """[B, Q, H], [B, K, H] -> [B, Q, H]; `rotation`: see `rotate`."""
         query, key, value = self._heads(queries_from, keys_from, rotation)
         dropout = self.dropout if self.training else 0.0
-        context = attend(query, key, value, visibility, self.scale, bias, dropout)
+        context = self.rows.attend(query, key, value, visibility, self.scale, bias, dropout)
         return self.final_linear(context.flatten(2))
 
     def _heads(self, queries_from: Tensor, keys_from: Tensor, rotation: Tensor | None) -> list[Tensor]:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
+from uer_ds.models.attention import MultiHeadedAttention, WholeRows
 from uer_ds.models.dual import DualEmbedding
 from uer_ds.models.embeddings import SEGMENTS_NUM, build_embedding
-from uer_ds.models.transformer import Stack
+from uer_ds.models.transformer import Stack, TransformerEncoder
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
 
 
@@ -62,6 +63,12 @@ class Model(nn.Module):
         for module in self.modules():
             if isinstance(module, Stack):
                 module.recompute_layers = layers
+
+    def share_rows(self, rows: WholeRows) -> None:
+        """Let a transformer encoder see only a part of each row (`Batch.part`); `rows` knows where the rest is."""
+        for module in self.modules():
+            if isinstance(module, (TransformerEncoder, MultiHeadedAttention)):
+                module.rows = rows
 
     def logits(self, batch: Batch) -> dict[str, Tensor]:
         """Scores before the softmax, by name of the target, at all positions.

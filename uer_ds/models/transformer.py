@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.models.attention import WholeRows
 from uer_ds.models.layers import Linear
 from uer_ds.models.positions import RelativePositionBias, rotation_angles
 from uer_ds.models.transformer_layers import (
@@ -83,6 +84,8 @@ class TransformerEncoder(Stack):
         rotary_size: head width where queries and keys are rotated by position; 0: they are not.
     """
 
+    rows = WholeRows()
+
     def __init__(
         self,
         layers: list[TransformerLayer],
@@ -127,10 +130,11 @@ class TransformerEncoder(Stack):
     ) -> Tensor:
         """[B, S, E], [B, S] int64 each -> [B, S, H]"""
         hidden = embedded if self.linear is None else self.linear(embedded)
+        segments, documents = self.rows.whole(segments), None if documents is None else self.rows.whole(documents)
         visibility = Visibility(self.mask, segments, documents)
         bias = None
         if self.relative_pos_emb is not None:
-            bias = self.relative_pos_emb(hidden.size(1), hidden.device)
+            bias = self.relative_pos_emb(segments.size(1), hidden.device)
         rotation = _rotation(hidden, positions, self.rotary_size) if self.rotary_size else None
         layers = (
             list(self.transformer) if isinstance(self.transformer, nn.ModuleList) else [self.transformer] * self.depth

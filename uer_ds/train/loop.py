@@ -120,8 +120,13 @@ def train(
     meter: Meter,
     wish: StopWish,
     seed: int,
+    processes_per_row: int = 1,
 ) -> bool:
-    """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save)."""
+    """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save).
+
+    `processes_per_row` ranks hold parts of the same sequences, each with the labels of its own part.
+    """
+    readers = group.place.world_size // processes_per_row
     engine.train(True)
     meter.start()
     for micro_batches in updates:
@@ -140,7 +145,7 @@ def train(
         meter.add(terms, agreement.tokens, engine.skipped)
         wish.note(UPDATE, time.monotonic() - began)
         progress.updates += 1
-        progress.samples += group.place.world_size * sum(len(batch.ids) for batch in micro_batches)
+        progress.samples += readers * sum(len(batch.ids) for batch in micro_batches)
         progress.tokens += agreement.tokens
         _events(progress, rhythm, rate, hooks, meter)
     return True

@@ -20,7 +20,8 @@ from uer_ds.config.batches import settle_batches
 from uer_ds.config.checks_of_training import notes_on
 from uer_ds.config.data import SamplingConfig
 from uer_ds.config.run import RunConfig
-from uer_ds.data.blend import Blend
+from uer_ds.config.sharing import readers_in_words
+from uer_ds.data.blend import Blend, RowParts
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.loader import Loader, Objective, notes_on_samples, require_samples
 from uer_ds.data.lock import FolderLock
@@ -31,6 +32,7 @@ from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.engine.machine import versions
 from uer_ds.engine.partitioned import gathered, partitioned
+from uer_ds.engine.sequence import SharedRows
 from uer_ds.launch.place import Place
 from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
@@ -141,6 +143,7 @@ class Trainer:
             world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
             whole_matrices=whole_matrices(run.optim.optimizer),
+            sequence_parallel_size=run.train.sequence_parallel_size,
         )
         model = self._build_model(config, where)
         return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
@@ -153,6 +156,8 @@ class Trainer:
             shrink_branches(model, gathered)
         if self.run.train.deepspeed_checkpoint_activations:
             model.recompute_activations(self.run.train.deepspeed_checkpoint_layers_num)
+        if self.run.train.sequence_parallel_size > 1:
+            model.share_rows(SharedRows(self.group.place, self.run.train.sequence_parallel_size))
         if self.run.paths.pretrained_model_path and self.resume_from is None:
             report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False, gather=gathered)
             if self.group.place.is_first and (report.missing or report.unexpected):
@@ -203,6 +208,7 @@ class Trainer:
                 self.meter,
                 self.wish,
                 self.run.train.seed,
+                self.run.train.sequence_parallel_size,
             )
         self.saver.finish()
         if not done:
@@ -212,12 +218,12 @@ class Trainer:
         return done
 
     def _loader(self) -> Loader:
-        run, place = self.run, self.group.place
+        run, place, per_row = self.run, self.group.place, self.run.train.sequence_parallel_size
         return Loader(
-            self.objective,
+            self._own_part(self.objective),
             self.sampler,
-            rank=place.rank,
-            world_size=place.world_size,
+            rank=place.rank // per_row,
+            world_size=place.world_size // per_row,
             batch_size=run.train.batch_size,
             accumulation=run.accumulation,
             consumed=self.progress.samples,
@@ -227,12 +233,24 @@ class Trainer:
             stall_seconds=run.train.stall_seconds,
         )
 
+    def _own_part(self, objective: Objective) -> Objective:
+        """What this process reads of the samples: all of each row, or its part where processes share rows."""
+        per_row = self.run.train.sequence_parallel_size
+        return objective if per_row == 1 else RowParts(objective, self.group.place.rank % per_row, per_row)
+
     def _watchdog(self) -> Watchdog:
         train, data = self.run.train, self.run.data
         names = [field.name for field in dataclasses.fields(SamplingConfig)]
         sampling = {"data_processor": data.data_processor, "seed": train.seed}
         sampling |= {name: getattr(data, name) for name in names}
-        source = Source(self.objective, self.sampler, train.batch_size, self.run.accumulation, sampling)
+        source = Source(
+            self.objective,
+            self.sampler,
+            train.batch_size,
+            self.run.accumulation,
+            sampling,
+            train.sequence_parallel_size,
+        )
         return Watchdog(self.group, source, self.output, train.max_skipped_updates, self._say, self._last_checkpoint)
 
     def _last_checkpoint(self) -> Path | None:
@@ -292,7 +310,14 @@ class Trainer:
         if self.held_out is None:
             return
         train_config, began = self.run.train, time.monotonic()
-        values = evaluate(self.engine, self.held_out, self.group, train_config.batch_size, train_config.eval_samples)
+        values = evaluate(
+            self.engine,
+            self._own_part(self.held_out),
+            self.group,
+            train_config.batch_size,
+            train_config.eval_samples,
+            train_config.sequence_parallel_size,
+        )
         self.wish.note(EVALUATION, time.monotonic() - began)
         report = {"update": progress.updates, "tokens": progress.tokens, **values}
         self.journal.say(reports.evaluation_line(report))
@@ -327,7 +352,8 @@ class Trainer:
 
     def _introduction(self, board: Path) -> list[str]:
         run, place, model = self.run, self.group.place, self.run.model
-        sequences = run.train.batch_size * run.accumulation * place.world_size
+        per_row = run.train.sequence_parallel_size
+        sequences = run.train.batch_size * run.accumulation * (place.world_size // per_row)
         packed = "padded" if run.data.no_packing else "packed"
         rows = f"{len(self.objective):,} {packed} rows of {run.data.seq_length} tokens"
         version = versions()["deepspeed"]
@@ -335,8 +361,8 @@ class Trainer:
             f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
             f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
             f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.spec.name}",
-            f"update     {sequences} sequences = {place.world_size} processes x {run.train.batch_size} x "
-            f"{run.accumulation}; {run.total_updates} updates",
+            f"update     {sequences} sequences = {readers_in_words(place.world_size, per_row)} x "
+            f"{run.train.batch_size} x {run.accumulation}; {run.total_updates} updates",
             f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
             f"{torch.get_num_threads()} threads, launcher {place.launcher}",
             f"output     {self.output}",

@@ -66,6 +66,7 @@ def layout(run: RunConfig, processes: int) -> dict[str, Any]:
     """How this run is divided."""
     return {
         "processes": processes,
+        "processes_per_row": run.train.sequence_parallel_size,
         **engine_layout(run.engine),
         "batch_size": run.train.batch_size,
         "accumulation_steps": run.accumulation,
@@ -93,7 +94,9 @@ def check_division(checkpoint: Path, before: Mapping[str, Any], now: Mapping[str
 def division(kept: Mapping[str, Any]) -> str:
     """A layout in words, for the log."""
     count = kept["processes"]
-    words = f"{count} process{'es' if count > 1 else ''} at stage {kept['zero stage']}"
+    per_row = kept.get("processes_per_row", 1)
+    words = f"{count} process{'es' if count > 1 else ''}{f' ({per_row} on each row)' if per_row > 1 else ''}"
+    words += f" at stage {kept['zero stage']}"
     if kept.get("precision", "fp32") != "fp32":
         words += f" in {kept['precision']}"
     return words + (f", {kept['offload']}" if kept.get("offload") else "")
