@@ -19,7 +19,8 @@ from uer_ds.config.model import ModelConfig, model_config_from_dict
 from uer_ds.data.batch import IGNORE, Batch
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (ROOT / "tests" / "golden" / "models", ROOT.parent / "shared" / "golden" / "models")
+HERE, SHARED = ROOT / "tests" / "golden" / "models", ROOT.parent / "shared" / "golden" / "models"
+FOLDERS = (HERE, SHARED)
 
 FAMILIES = sorted({path.name for folder in FOLDERS if folder.is_dir() for path in folder.iterdir()})
 

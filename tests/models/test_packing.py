@@ -103,11 +103,16 @@ LLAMA = {
 }
 
 
+TWO_WAY = {"emb_size": 12, "hidden_size": 16, "layers_num": 2, "vocab_size": 60, "bidirectional": True}
+OTHERS = {"llama": LLAMA, **{f"bidirectional {cell}": {**TWO_WAY, "encoder": cell} for cell in ("rnn", "lstm", "gru")}}
+"""Models without golden family: a small LLaMA, recurrent ones that read both ways (trained with mlm)."""
+
+
 def small_model(name: str) -> Model:
-    """The golden model of that name without dropout, or a small LLaMA."""
-    if name == "llama":
+    """The golden model of that name, or one of `OTHERS`, without dropout."""
+    if name in OTHERS:
         torch.manual_seed(1)
-        return build_model(model_config_from_dict({**LLAMA, "dropout": 0.0}))
+        return build_model(model_config_from_dict({**OTHERS[name], "dropout": 0.0}))
     case = family(name, "normal")
     model = build_model(
         case.config(dropout=0.0, target=[t for t in case.config().target if t not in WHOLE_ROW_TARGETS])
@@ -135,7 +140,7 @@ def packed_and_single(model: Model, padding_document: int) -> tuple[Batch, list[
 
 
 @pytest.mark.parametrize("padding_document", [1, 7], ids=["as the last document", "of its own"])
-@pytest.mark.parametrize("name", [*(name for name in FAMILIES if packable(name)), "llama"])
+@pytest.mark.parametrize("name", [*(name for name in FAMILIES if packable(name)), *OTHERS])
 def test_packed_rows_equal_single_documents(name: str, padding_document: int) -> None:
     model = small_model(name)
     packed, single = packed_and_single(model, padding_document)
@@ -150,7 +155,7 @@ def test_packed_rows_equal_single_documents(name: str, padding_document: int) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["bert", "gpt2", "prefixlm", "t5_v1_1", "lstm_lm", "bilstm_bilm", "gatedcnn_lm", "llama"]
+    "name", ["bert", "gpt2", "prefixlm", "t5_v1_1", "lstm_lm", "bilstm_bilm", "gatedcnn_lm", *OTHERS]
 )
 def test_a_document_knows_nothing_of_its_neighbours(name: str) -> None:
     """Features of the first document stay when the second one changes."""
