@@ -17,7 +17,7 @@ from uer_ds.models.old_names import is_fixed_table, present_names
 from uer_ds.storage.lazy import in_memory
 
 GOLDENS = Path(__file__).resolve().parents[1] / "golden" / "models"
-NO_OLD_FORM = {"sbert", "sbert_untied", "siamese_lstm", "pegasus", "transformer_mt", "bert_sinusoidalpos"}
+NO_OLD_FORM = ("sbert", "siamese_lstm", "pegasus", "transformer_mt", "bert_sinusoidalpos")  # beginnings of names
 FLAT_NAMES = {
     "2021": {
         "bert": {"embedding.word_embedding.weight", "target.mlm_linear_1.weight", "target.nsp_linear_2.bias"},
@@ -37,7 +37,7 @@ FLAT_NAMES = {
 
 
 @pytest.mark.parametrize("era", ["2021", "2022", "2023"])
-@pytest.mark.parametrize("name", sorted({path.name for path in GOLDENS.iterdir()} - NO_OLD_FORM))
+@pytest.mark.parametrize("name", sorted(p.name for p in GOLDENS.iterdir() if not p.name.startswith(NO_OLD_FORM)))
 def test_every_name_has_an_old_form_and_back(name, era):
     config = model_config_from_dict(read_json_object(GOLDENS / name / "config.json"))
     names = load_file(GOLDENS / name / "model.safetensors").keys()

@@ -107,5 +107,5 @@ def test_what_transformers_refuses_is_one_sentence(small_bert, tmp_path, monkeyp
         raise ValueError("no such thing\nand more")
 
     monkeypatch.setattr(transformers.BertForMaskedLM, "from_pretrained", fail)
-    with pytest.raises(UserError, match=r"cannot build BertForMaskedLM .no such thing.; --no_verify"):
+    with pytest.raises(UserError, match=r"cannot run BertForMaskedLM .no such thing.; --no_verify"):
         convert(small_bert(tmp_path / "model"), tmp_path / "hf")

@@ -50,7 +50,10 @@ def difference_from_theirs(model: OurModel, folder: Path, family: Family, head: 
     batch = random_batch(model, theirs.config.pad_token_id or 0, two_segments)
     with torch.inference_mode():
         found = _our_logits(ours, model, head, batch)
-        expected = _their_logits(theirs, batch, head)
+        try:
+            expected = _their_logits(theirs, batch, head)
+        except Exception as error:  # odd values that only show when they are used
+            raise _refusal(str(model.path), type(theirs).__name__, error) from error
     if len(expected) < len(found):  # both streams of a siamese model are their one
         expected = expected * len(found)
     return Difference.between(expected, found)
@@ -111,10 +114,14 @@ def _load_theirs(folder: Path, architecture: str, where: str) -> Any:
     try:
         return getattr(transformers, architecture).from_pretrained(folder).float().eval()
     except Exception as error:  # whatever a configuration that it does not like leads to
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{where}: transformers cannot build {architecture} ({reason[:200]}); --no_verify converts without it."
-        ) from error
+        raise _refusal(where, architecture, error) from error
+
+
+def _refusal(where: str, architecture: str, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{where}: transformers cannot run {architecture} ({reason[:200]}); --no_verify converts without it."
+    )
 
 
 def _load_ours(model: OurModel, target: tuple[str, ...]) -> Model:

@@ -16,7 +16,7 @@ import torch
 
 from uer_ds.errors import UserError
 from uer_ds.storage.lazy import LazyTensor
-from uer_ds.storage.readers import TorchFile
+from uer_ds.storage.torch_file import TorchFile
 
 MODEL_FILES = "*_model_states.pt"
 OPTIMIZER_FILES = "*_optim_states.pt"
