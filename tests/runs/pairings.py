@@ -1,6 +1,7 @@
 """Not a test: writes checkpoints under some divisions, continues each under others, compares. Also used by `bench/`.
 
-A *division* is "RANKS:DEEPSPEED JSON", for example "2:zero3_offload". All trainings of one number of ranks run in one
+A *division* is "RANKS:DEEPSPEED JSON", for example "2:zero3_offload", where an update has `SEQUENCES`, or with another
+number of sequences, which three ranks can share, "3:zero3@48". All trainings of one number of ranks run in one
 process group (`many_runs.py`), since each launch costs seconds.
 """
 
@@ -19,10 +20,11 @@ STOP, UPDATES, SEQUENCES = 10, 30, 32
 """Updates before the change and in all, so that twenty are compared; sequences in an update."""
 
 
-def parts(division: str) -> tuple[int, str]:
-    """Number of ranks and name of the DeepSpeed JSON."""
-    ranks, _, engine = division.partition(":")
-    return int(ranks), engine
+def parts(division: str) -> tuple[int, str, int]:
+    """Number of ranks, name of the DeepSpeed JSON, sequences in an update."""
+    ranks, _, rest = division.partition(":")
+    engine, _, sequences = rest.partition("@")
+    return int(ranks), engine, int(sequences or SEQUENCES)
 
 
 def folder_name(*divisions: str) -> str:
@@ -33,7 +35,7 @@ def folder_name(*divisions: str) -> str:
 def written(material: Path, folder: Path, division: str) -> dict[str, Any]:
     """A training that stops after `STOP` updates, leaving a checkpoint and what is in its engine."""
     return {
-        "options": _options(material, folder / folder_name(division), division, batch_size=SEQUENCES // 2),
+        "options": _options(material, folder / folder_name(division), division),
         "stop_after": STOP,
         "dump": "after",
     }
@@ -41,23 +43,26 @@ def written(material: Path, folder: Path, division: str) -> dict[str, Any]:
 
 def continued(material: Path, folder: Path, before: str, now: str, **options: Any) -> dict[str, Any]:
     """A training that continues that checkpoint to the end; dumps its engine before the first update."""
+    ranks, _, sequences = parts(now)
+    if sequences % (16 * ranks) == 0:
+        options = {"batch_size": 16, **options}
     return {
-        "options": _options(material, folder / folder_name(before, now), now, **{"batch_size": 16, **options}),
+        "options": _options(material, folder / folder_name(before, now), now, **options),
         "checkpoint": str(folder / folder_name(before) / f"checkpoint-{STOP}"),
         "dump": "before",
     }
 
 
-def undisturbed(material: Path, folder: Path) -> dict[str, Any]:
+def undisturbed(material: Path, folder: Path, sequences: int = SEQUENCES) -> dict[str, Any]:
     """The same training by two ranks at stage 1, never stopped."""
-    return {"options": _options(material, folder / "undisturbed", "2:zero1", batch_size=16)}
+    return {"options": _options(material, folder / f"undisturbed-{sequences}", f"2:zero1@{sequences}")}
 
 
 def _options(material: Path, output: Path, division: str, **options: Any) -> list[str]:
-    ranks, engine = parts(division)
-    if ranks == 1 and not (output.name.count("-then-")):
-        options["batch_size"] = SEQUENCES
-    return pretrain_options(material, output, ds_config=engine, total_steps=UPDATES, **options)
+    """One micro-batch an update, unless `options` have a smaller one."""
+    ranks, engine, sequences = parts(division)
+    usual = {"ds_config": engine, "total_steps": UPDATES, "batch_size": sequences // ranks}
+    return pretrain_options(material, output, **{**usual, **options})
 
 
 def kept(material: Path, folder: Path) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def largest_difference(folder: Path, *divisions: str) -> float:
     """Relative difference of the losses of all updates after the change to those of the undisturbed run."""
     losses, expected = (
         {report["update"]: report["loss"] for report in metrics(folder / name)}
-        for name in (folder_name(*divisions), "undisturbed")
+        for name in (folder_name(*divisions), f"undisturbed-{parts(divisions[-1])[2]}")
     )
     assert set(losses) >= set(range(STOP + 1, UPDATES + 1))
     return max(abs(losses[n] / expected[n] - 1.0) for n in range(STOP + 1, UPDATES + 1))

@@ -18,8 +18,18 @@ from tests.runs.reference import read_config, reference_losses
 
 STAGES = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 HALF = ("zero0_bf16", "zero1_bf16", "zero2_bf16", "zero3_bf16", "zero2_offload_bf16", "zero3_offload_bf16")
-RESUMED = ("zero0", "zero1", "zero2", "zero3")
-UPDATES = 20
+UPDATES, SHORT = 20, 8
+RESUMED: dict[str, dict[str, Any]] = {
+    **{name: {"ds_config": name, "total_steps": UPDATES} for name in ("zero0", "zero1", "zero2", "zero3")},
+    **{name: {"ds_config": name} for name in ("zero2_offload", "zero3_offload")},
+    **{name: {"ds_config": name} for name in ("zero2_bf16", "zero3_bf16", "zero2_fp16")},
+    **{name: {"ds_config": "zero0", "optimizer": name} for name in ("lamb", "muon", "adafactor")},
+    "lion": {"ds_config": "zero3", "optimizer": "lion"},
+    "async": {"ds_config": "zero2", "async_checkpoint": True, "save_checkpoint_steps": 3},
+    "accumulation": {"ds_config": "zero3", "batch_size": 4, "accumulation_steps": 2, "total_steps": 2 * SHORT},
+    "evaluated": {"ds_config": "zero1", "eval_steps": 3},
+}
+"""Name -> options of a run that is stopped in the middle and goes on."""
 
 
 def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -35,12 +45,18 @@ def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
     runs["accumulated"] = entry("accumulated", ds_config="zero2", batch_size=8, accumulation_steps=2, total_steps=40)
     runs["padded"] = entry("padded", ds_config="zero1", no_packing=True)
     runs["recomputed"] = entry("recomputed", ds_config="zero3", deepspeed_checkpoint_activations=True)
-    for name in RESUMED:
-        options = {"ds_config": name, "dropout": 0.1, "report_steps": 3}
+    for name, case in RESUMED.items():
+        options = {"total_steps": SHORT, "dropout": 0.1, "report_steps": 3, **case}
+        options["eval_dataset_path"] = material / "held_out" if "eval_steps" in case else None
         runs[f"{name}-whole"] = entry(f"{name}-whole", **options)
-        runs[f"{name}-resumed"] = entry(f"{name}-resumed", stop_after=10, **options)
+        runs[f"{name}-resumed"] = entry(f"{name}-resumed", stop_after=updates(case) // 2, **options)
         runs[f"{name}-resumed#2"] = entry(f"{name}-resumed#2", **options)
     return runs
+
+
+def updates(case: dict[str, Any]) -> int:
+    """Of a run that is resumed."""
+    return int(case.get("total_steps", SHORT)) // int(case.get("accumulation_steps", 1))
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +111,19 @@ def test_saved_weights_are_not_rounded_to_bf16(name: str, trained: Path) -> None
     assert (table != table.bfloat16().float()).float().mean() > 0.5
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("name", list(RESUMED))
 def test_a_resumed_run_is_the_same_bit_for_bit(name: str, trained: Path) -> None:
     whole, resumed = (metrics(trained / f"{name}-{kind}") for kind in ("whole", "resumed"))
     exact = ("update", "loss", "accuracy", "tokens", "samples", "learning_rate", "grad_norm")
     assert [[report[k] for k in exact] for report in resumed] == [[report[k] for k in exact] for report in whole]
+    last = updates(RESUMED[name])
     weights, again = (
-        load_file(trained / f"{name}-{kind}/checkpoint-{UPDATES}/model.safetensors") for kind in ("whole", "resumed")
+        load_file(trained / f"{name}-{kind}/checkpoint-{last}/model.safetensors") for kind in ("whole", "resumed")
     )
     assert all(torch.equal(weights[key], again[key]) for key in weights)
     assert set(weights) == set(again)
-    assert (trained / f"{name}-resumed/checkpoint-10").is_dir()
+    assert (trained / f"{name}-resumed/checkpoint-{last // 2}").is_dir()
+    assert len(again) > 20 and whole[-1]["update"] == last
 
 
 def test_one_rank_sees_the_same_samples(material: Path, tmp_path: Path, run: Run, expected: list[float]) -> None:

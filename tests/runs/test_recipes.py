@@ -14,7 +14,7 @@ from uer_ds.config.recipes import load_recipe
 
 SMALL = (
     *("bert_tiny", "roberta_tiny", "roberta_L-4_H-128_seq512", "word_roberta_tiny", "albert_base"),
-    *("t5_small", "t5-v1_1_small", "lstm", "gru", "gatedcnn", "elmo"),
+    *("t5_small", "t5-v1_1_small", "gpt2_distil", "lstm", "gru", "gatedcnn", "elmo"),
 )
 SENTENCES = ("bert_tiny", "albert_base")
 

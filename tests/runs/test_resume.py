@@ -1,7 +1,7 @@
 """A checkpoint goes on under another number of processes, ZeRO stage, offload or micro-batch: nothing is lost.
 
-Here every stage that two processes wrote is continued by one under every stage, and back again in part;
-`bench/resume.py` measures all 144 pairings.
+Here every stage that two processes wrote is continued by one under every stage, and back again in part, and some by or
+from three; `bench/resume.py` measures all 144 pairings of one and two.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def pairs() -> list[tuple[str, str]]:
             found.append((f"2:{before}", f"1:{engine}"))
             if (j - i) % 4 in (1, 2):
                 found.append((f"1:{before}", f"2:{engine}"))
-    return [*found, ("2:zero3_offload", "1:zero1"), ("2:zero3_offload", "2:zero3"), ("2:zero2", "2:zero0")]
+    found += [("2:zero3_offload", "1:zero1"), ("2:zero3_offload", "2:zero3"), ("2:zero2", "2:zero0")]
+    into_three = [("2:zero2@48", "3:zero3@48"), ("2:zero3@48", "3:zero1@48")]  # parts that are no halves of parts
+    from_three = [("3:zero3@48", "1:zero2@48"), ("3:zero3@48", "2:zero3@48"), ("3:zero2@48", "2:zero3_offload@48")]
+    return [*found, *into_three, *from_three]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,12 @@ def runs(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> 
     """The folder with all trainings."""
     folder = tmp_path_factory.mktemp("pairings")
     sources = sorted({before for before, _ in pairs()})
-    for port, ranks in ((29631, 2), (29632, 1)):
+    for port, ranks in ((29631, 2), (29634, 3), (29632, 1)):
         entries = [written(material, folder, source) for source in sources if parts(source)[0] == ranks]
-        if ranks == 1:  # the files of two ranks are there by now
-            entries += [continued(material, folder, *pair) for pair in pairs() if parts(pair[1])[0] == 1]
+        if ranks != 2:  # the files of two ranks are there by now
+            entries += [continued(material, folder, *pair) for pair in pairs() if parts(pair[1])[0] == ranks]
         else:
-            entries += [undisturbed(material, folder), kept(material, folder)]
+            entries += [undisturbed(material, folder), undisturbed(material, folder, 48), kept(material, folder)]
         (folder / f"said-{port}").write_text(launch(run, folder, ranks, entries, port))
     entries = [continued(material, folder, *pair) for pair in pairs() if parts(pair[1])[0] == 2]
     entries.append(continued(material, folder, "1:zero1", "2:zero2_bf16"))
