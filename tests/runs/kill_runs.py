@@ -106,6 +106,7 @@ def kill_once(
 ) -> dict[str, Any]:
     """One start that is killed: in its first `start_seconds`, or in a save or elsewhere after update `target`."""
     from_update = max((updates_of(path) for path in find_checkpoints(output)), default=0)
+    target = max(target, last_update(output) + 1)  # the start before may have come further than it was asked for
     children = start(options, output.with_suffix(".log"))
     began = time.monotonic()
     reached = moment == "start" or until(lambda: last_update(output) >= target)
