@@ -35,7 +35,7 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_signal_between_two_starts_reaches_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = local._start
+    start = local.start_process
 
     def start_slowly(command: list[str], environ: dict[str, str], log: Path | None) -> subprocess.Popen[bytes]:
         if environ["RANK"] == "1":
@@ -45,19 +45,19 @@ def test_a_signal_between_two_starts_reaches_both(tmp_path: Path, monkeypatch: p
         wait_for(tmp_path / environ["RANK"])
         return process
 
-    monkeypatch.setattr(local, "_start", start_slowly)
+    monkeypatch.setattr(local, "start_process", start_slowly)
     assert start_processes(SHARE, ["bash", "-c", SAVES, str(tmp_path)]) == 75
 
 
 def test_who_was_started_is_ended_when_another_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rank1.log").mkdir()
-    start, started = local._start, []
+    start, started = local.start_process, []
 
     def start_noted(*words: object) -> subprocess.Popen[bytes]:
         started.append(start(*words))
         return started[-1]
 
-    monkeypatch.setattr(local, "_start", start_noted)
+    monkeypatch.setattr(local, "start_process", start_noted)
     with pytest.raises(UserError, match=r"rank1\.log cannot be written"):
         start_processes(SHARE, ["sleep", "60"], str(tmp_path))
     assert [process.returncode for process in started] == [-signal.SIGKILL]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from uer_ds.cli.compat import modernise_pretrain
@@ -45,15 +46,23 @@ modernise = modernise_pretrain
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command for each task."""
+    add_task_parsers(parser, TASK_OPTIONS)
+
+
+def add_task_parsers(parser: argparse.ArgumentParser, names: Iterable[str]) -> dict[str, argparse.ArgumentParser]:
+    """A sub-command for each of the tasks `names`, with all options of its training."""
     tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=Parser)
-    for name, options in TASK_OPTIONS.items():
-        task = tasks.add_parser(name, help=(options.__doc__ or "").splitlines()[0])
+    parsers: dict[str, argparse.ArgumentParser] = {}
+    for name in names:
+        options = TASK_OPTIONS[name]
+        task = parsers[name] = tasks.add_parser(name, help=(options.__doc__ or "").splitlines()[0])
         add_config_options(task, options, name)
         for title, group in GROUPS.items():
             add_config_options(task, group, title)
         for old in OLD_OPTIONS:
             task.add_argument(old, help=argparse.SUPPRESS)
         task.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
+    return parsers
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ COMMANDS = {
     "dataset": ("uer_ds.cli.dataset", "look into, verify, merge and split datasets"),
     "pretrain": ("uer_ds.cli.pretrain", "pre-train a model, or go on with one"),
     "finetune": ("uer_ds.cli.finetune", "fine-tune a model for a task"),
+    "grid": ("uer_ds.cli.grid", "fine-tune with every setting of a grid, keep the best model"),
     "predict": ("uer_ds.cli.predict", "answers of a fine-tuned model"),
     "doctor": ("uer_ds.cli.doctor", "look at machines, network, disks and dataset before a long run"),
     "submit": ("uer_ds.cli.submit", "pre-train on several nodes: a SLURM job, or the hosts of a hostfile"),

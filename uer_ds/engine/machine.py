@@ -20,6 +20,12 @@ def device() -> torch.device:
     return torch.device(accelerator.current_device_name())
 
 
+def device_count() -> int:
+    """Accelerators that this process sees; 0 where the CPU computes."""
+    accelerator = get_accelerator()
+    return 0 if accelerator.device_name() == "cpu" else int(accelerator.device_count())
+
+
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
     return {

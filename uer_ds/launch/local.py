@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +103,6 @@ def start_processes(share: Share, command: Sequence[str], logs: str | None = Non
         command: for example ["python", "-m", "uer_ds", "pretrain", ...].
         logs: folder for one file per process, `rank0.log` and so on, appended to; None: all write to our output.
     """
-    clone = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(p for p in (clone, os.environ.get("PYTHONPATH", "")) if p)
     wishes: list[int] = []  # a signal may come before all have been started
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, _: wishes.append(number))
@@ -112,8 +110,8 @@ def start_processes(share: Share, command: Sequence[str], logs: str | None = Non
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank in share.ranks:
-            environ = {**os.environ, **share.variables(rank), "PYTHONPATH": path}
-            processes.append(_start(command, environ, Path(logs) / f"rank{rank}.log" if logs else None))
+            log = Path(logs) / f"rank{rank}.log" if logs else None
+            processes.append(start_process(command, share.variables(rank), log))
     except BaseException:
         for process in processes:
             process.kill()
@@ -122,7 +120,11 @@ def start_processes(share: Share, command: Sequence[str], logs: str | None = Non
     return joint_status(_wait(processes, wishes))
 
 
-def _start(command: Sequence[str], environ: dict[str, str], log: Path | None) -> subprocess.Popen[bytes]:
+def start_process(command: Sequence[str], variables: Mapping[str, str], log: Path | None) -> subprocess.Popen[bytes]:
+    """Start `command`, which finds this clone, with `variables` over our own; `log` is appended to."""
+    clone = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(p for p in (clone, os.environ.get("PYTHONPATH", "")) if p)
+    environ = {**os.environ, "PYTHONPATH": path, **variables}
     if log is None:
         return subprocess.Popen(list(command), env=environ)
     try:
@@ -130,7 +132,7 @@ def _start(command: Sequence[str], environ: dict[str, str], log: Path | None) ->
         with log.open("ab") as file:
             return subprocess.Popen(list(command), env=environ, stdout=file, stderr=file)
     except OSError as error:
-        raise UserError(f"--rank_logs: {log} cannot be written ({error.strerror}); choose another folder.") from error
+        raise UserError(f"{log} cannot be written ({error.strerror}); choose another folder.") from error
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], wishes: list[int]) -> list[int]:
