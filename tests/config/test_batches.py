@@ -49,7 +49,7 @@ def test_accumulation_and_schedule(
     [
         ({"global_batch_size": 96, "sequence_parallel_size": 2}, 6, None, 4),
         ({"sequence_parallel_size": 2}, 4, before(4, 8, 1, 1), 2),  # two readers now, four before
-        ({}, 4, {**before(4, 8, 2, 2), "processes_per_row": 2}, 1),  # and the other way round
+        ({}, 4, {**before(4, 8, 2, 2), "processes_together": 2}, 1),  # and the other way round
     ],
 )
 def test_processes_that_share_rows_count_as_one(

@@ -77,21 +77,31 @@ def test_a_model_that_cannot_do_what_the_run_asks_is_refused() -> None:
         run_config(lstm, deepspeed_checkpoint_activations=True)
 
 
+ROWS, LAYERS = "sequence_parallel_size", "tensor_parallel_size"
+
+
 @pytest.mark.parametrize(
     ("model", "count", "words"),
     [
-        ({}, 0, "--sequence_parallel_size is 0; expected a positive integer"),
-        ({}, 3, "heads_num 2 is no multiple of --sequence_parallel_size 3"),
-        ({"encoder": "lstm", "target": ["lm"]}, 2, "but encoder is 'lstm'"),
-        ({"decoder": "transformer", "target": ["lm"]}, 2, "but decoder is 'transformer'"),
-        ({"has_residual_attention": True}, 2, "but has_residual_attention is True"),
-        ({"target": ["cls"], "labels_num": 2, "pooling": "mean"}, 2, "needs pooling first .* found 'mean'"),
+        ({}, {ROWS: 0}, "--sequence_parallel_size is 0; expected a positive integer"),
+        ({}, {ROWS: 3}, "heads_num 2 is no multiple of --sequence_parallel_size 3"),
+        ({"encoder": "lstm", "target": ["lm"]}, {ROWS: 2}, "but encoder is 'lstm'"),
+        ({"decoder": "transformer", "target": ["lm"]}, {ROWS: 2}, "but decoder is 'transformer'"),
+        ({"has_residual_attention": True}, {ROWS: 2}, "but has_residual_attention is True"),
+        ({"target": ["cls"], "labels_num": 2, "pooling": "mean"}, {ROWS: 2}, "needs pooling first .* found 'mean'"),
+        ({}, {LAYERS: 0}, "--tensor_parallel_size is 0; expected a positive integer"),
+        ({}, {LAYERS: 4}, "heads_num 2 is no multiple of --tensor_parallel_size 4"),
+        ({"feedforward_size": 15}, {LAYERS: 2}, "feedforward_size 15 is no multiple"),
+        ({"local_kv_heads_num": 1}, {LAYERS: 2}, "local_kv_heads_num 1 is no multiple"),
+        ({"relative_position_embedding": True}, {LAYERS: 2}, "but relative_position_embedding is True"),
+        ({}, {LAYERS: 2, "save_weights": "none"}, "--tensor_parallel_size 2 with --save_weights none"),
+        ({}, {LAYERS: 2, ROWS: 2}, "share different things"),
     ],
 )
-def test_rows_that_cannot_be_shared_are_refused(model: dict[str, Any], count: int, words: str) -> None:
+def test_what_cannot_be_shared_is_refused(model: dict[str, Any], count: dict[str, Any], words: str) -> None:
     run_config(model)
     with pytest.raises(UserError, match=words):
-        run_config(model, sequence_parallel_size=count)
+        run_config(model, **count)
 
 
 def test_rows_of_a_length_that_cannot_be_shared_are_refused() -> None:

@@ -26,10 +26,16 @@ def test_batch_and_clipping_are_always_written() -> None:
 
 
 def test_processes_that_share_rows_count_as_one_for_batches() -> None:
-    config = engine_config({"train_batch_size": 16}, "ds.json", 4, 2, 6, 0.0, sequence_parallel_size=3)
+    config = engine_config({"train_batch_size": 16}, "ds.json", 4, 2, 6, 0.0, processes_together=3)
     assert (config["train_batch_size"], config["sequence_parallel_size"]) == (16, 3)
     with pytest.raises(UserError, match=r"2 micro-batches x 2 groups of 3 processes = 16"):
-        engine_config({"train_batch_size": 48}, "ds.json", 4, 2, 6, 0.0, sequence_parallel_size=3)
+        engine_config({"train_batch_size": 48}, "ds.json", 4, 2, 6, 0.0, processes_together=3)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_layers_are_shared_at_stages_1_and_2_only(stage: int) -> None:
+    with pytest.raises(UserError, match=f"needs ZeRO stage 1 or 2, but ds.json has stage {stage}"):
+        engine_config({"zero_optimization": {"stage": stage}}, "ds.json", 4, 2, 2, 0.0, None, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,7 @@ def test_shipped_files_say_nothing_that_options_own(name: str) -> None:
         ({"zero_optimisation": {"stage": 3}}, "unknown section 'zero_optimisation'; did you mean 'zero_optimization'"),
         ({"optimizer": {"type": "OneBitAdam"}}, "belongs to --optimizer"),
         ({"data_efficiency": {"enabled": True}}, "would have no effect"),
-        ({"tensor_parallel": {"autotp_size": 2}}, "zero3 saves memory"),
+        ({"tensor_parallel": {"autotp_size": 2}}, "belongs to --tensor_parallel_size"),
         ({"sequence_parallel_size": 2}, "belongs to --sequence_parallel_size"),
         ({"autotuning": {"enabled": True}}, "uer-ds doctor"),
         ({"activation_checkpointing": {}}, "--deepspeed_checkpoint_activations"),

@@ -54,6 +54,7 @@ def test_another_run_is_refused(change: dict[str, Any], words: str) -> None:
         (layout(2, 2), layout(2, 2, offload="optimizer to cpu"), False),
         (layout(2, 2), layout(2, 2, precision="bf16"), False),
         ({"processes": 2, "zero stage": 2}, layout(2, 2), True),  # older checkpoints tell less
+        (layout(2, 2, processes_together=2), layout(2, 2), True),  # each rank's files are the same
     ],
 )
 def test_when_each_rank_reads_its_own_files(before: dict[str, Any], now: dict[str, Any], same: bool) -> None:
@@ -76,3 +77,13 @@ def test_divisions_in_words() -> None:
     assert division(layout(1, 0)) == "1 process at stage 0"
     words = division(layout(8, 3, precision="bf16", offload="optimizer to cpu"))
     assert words == "8 processes at stage 3 in bf16, optimizer to cpu"
+
+
+def test_shared_layers_are_not_divided_anew() -> None:
+    shared = layout(2, 1, processes_together=2, processes_per_layer=2)
+    check_division(CHECKPOINT, shared, shared)
+    words = r"shared layers wrote can only .*2 processes \(2 on each layer\) at stage 1"
+    for before, now in ((shared, layout(2, 1)), (layout(1, 0), shared)):
+        assert not same_division(before, now)
+        with pytest.raises(UserError, match=words):
+            check_division(CHECKPOINT, before, now)

@@ -149,7 +149,8 @@ def fitting(train: Mapping[str, Any], processes: int) -> dict[str, int]:
 
     Nothing where the processes do not divide the update: the run will say what fits.
     """
-    readers = max(1, processes // max(1, train.get("sequence_parallel_size", 1)))
+    together = train.get("sequence_parallel_size", 1) * train.get("tensor_parallel_size", 1)
+    readers = max(1, processes // max(1, together))
     share, rest = divmod(train.get("global_batch_size", 0), readers)
     if not share or rest or "batch_size" not in train:
         return {}

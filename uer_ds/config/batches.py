@@ -23,13 +23,13 @@ def settle_batches(
     `before`: processes, batch_size, accumulation_steps and steps_per_update of the checkpoint; None: a new run.
     Raises UserError when the processes' micro-batches do not divide `--global_batch_size`.
     """
-    train, per_row = run.train, run.train.sequence_parallel_size
-    at_once = readers(processes, per_row) * train.batch_size
+    train, together = run.train, run.processes_together
+    at_once = readers(run, processes) * train.batch_size
     if train.global_batch_size is not None:
-        accumulation, unit = _divided(train.global_batch_size, processes, per_row, train.batch_size), 1
+        accumulation, unit = _divided(train.global_batch_size, processes, together, train.batch_size), 1
         if train.accumulation_steps not in (None, accumulation):
             raise UserError(
-                f"--global_batch_size {train.global_batch_size} = {readers_in_words(processes, per_row)} x "
+                f"--global_batch_size {train.global_batch_size} = {readers_in_words(processes, together)} x "
                 f"--batch_size {train.batch_size} x {accumulation} micro-batches, but --accumulation_steps is "
                 f"{train.accumulation_steps}; leave it out."
             )
@@ -39,18 +39,18 @@ def settle_batches(
         accumulation = train.accumulation_steps or _kept(sequences_of(before), at_once)
         unit = before.get("steps_per_update", before["accumulation_steps"])
     settled = dataclasses.replace(train, accumulation_steps=accumulation, steps_per_update=unit)
-    now = {"processes": processes, "processes_per_row": per_row}
+    now = {"processes": processes, "processes_together": together}
     now |= {"batch_size": train.batch_size, "accumulation_steps": accumulation}
     return dataclasses.replace(run, train=settled), _differences(before, now, unit) if before else []
 
 
 def sequences_of(layout: Mapping[str, int]) -> int:
     """Sequences in an update over all processes."""
-    return layout["processes"] // _per_row(layout) * layout["batch_size"] * layout["accumulation_steps"]
+    return layout["processes"] // _together(layout) * layout["batch_size"] * layout["accumulation_steps"]
 
 
-def _per_row(layout: Mapping[str, int]) -> int:
-    return layout.get("processes_per_row", 1)  # checkpoints did not record it at first
+def _together(layout: Mapping[str, int]) -> int:
+    return layout.get("processes_together", 1)  # checkpoints did not record it at first
 
 
 def _kept(sequences: int, at_once: int) -> int:
@@ -58,8 +58,8 @@ def _kept(sequences: int, at_once: int) -> int:
     return 1 if sequences % at_once else sequences // at_once
 
 
-def _divided(sequences: int, processes: int, per_row: int, batch_size: int) -> int:
-    count = processes // per_row
+def _divided(sequences: int, processes: int, together: int, batch_size: int) -> int:
+    count = processes // together
     at_once = count * batch_size
     if sequences % at_once == 0:
         return sequences // at_once
@@ -68,8 +68,8 @@ def _divided(sequences: int, processes: int, per_row: int, batch_size: int) -> i
     sizes = gcd(sequences, count) == count and _nearest_divisor(sequences // count, batch_size)
     counts = gcd(sequences, batch_size) == batch_size and _nearest_divisor(sequences // batch_size, count)
     others = [f"--batch_size {sizes}"] if sizes else []
-    others += [f"{counts * per_row} processes"] if counts else []
-    who = readers_in_words(processes, per_row)
+    others += [f"{counts * together} processes"] if counts else []
+    who = readers_in_words(processes, together)
     raise UserError(
         f"--global_batch_size {sequences} is no multiple of {who} x --batch_size {batch_size} = "
         f"{at_once}; the nearest that work: --global_batch_size {totals}{''.join(f', or {other}' for other in others)}."
@@ -93,5 +93,5 @@ def _differences(before: Mapping[str, int], now: Mapping[str, int], unit: int) -
 
 
 def _product(layout: Mapping[str, int]) -> str:
-    who = readers_in_words(layout["processes"], _per_row(layout))
+    who = readers_in_words(layout["processes"], _together(layout))
     return f"{who} x {layout['batch_size']} x {layout['accumulation_steps']}"

@@ -70,6 +70,9 @@ class TrainConfig:
     sequence_parallel_size: int = option(
         1, "processes that share each row, for long rows (DeepSpeed's Ulysses); they count as one for batch sizes"
     )
+    tensor_parallel_size: int = option(
+        1, "processes that share each layer, for wide models (DeepSpeed's AutoTP); they count as one for batch sizes"
+    )
     save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints")
     report_steps: int = option(100, "micro-batches between reports")
     eval_steps: int = option(0, "micro-batches between evaluations; 0: at the start and the end only")
@@ -147,6 +150,11 @@ class RunConfig:
     def steps_per_update(self) -> int:
         """What the `*_steps` options count, in an update: micro-batches, or updates themselves."""
         return self.train.steps_per_update or (1 if self.train.global_batch_size else self.accumulation)
+
+    @property
+    def processes_together(self) -> int:
+        """Processes that work on the same samples, since they share rows or layers."""
+        return self.train.sequence_parallel_size * self.train.tensor_parallel_size
 
     def updates(self, steps: int) -> int:
         """A number of steps as a number of updates, at least one."""

@@ -31,7 +31,7 @@ REMOVED = (
 """Gone from DeepSpeed 0.19, which says so itself."""
 
 REMOVE = "; remove it from the file"
-SPLITS = "would split models or rows over processes, which this program does not: zero3 saves memory" + REMOVE
+SPLITS = "would split models into stages, which this program does not: zero3 saves memory" + REMOVE
 NO_EXPERTS = "is for models with experts, and none here has any" + REMOVE
 
 INSTEAD = {
@@ -43,7 +43,7 @@ INSTEAD = {
     "dataloader_drop_last": "would have no effect: no sample is ever dropped" + REMOVE,
     "autotuning": "changes batch sizes, which belong to the options; compare several --batch_size and --ds_config by "
     "the seconds an update that `uer-ds doctor` measures" + REMOVE,
-    "tensor_parallel": SPLITS,
+    "tensor_parallel": "belongs to --tensor_parallel_size" + REMOVE,
     "sequence_parallel_size": "belongs to --sequence_parallel_size" + REMOVE,
     "seq_parallel_communication_data_type": "would have no effect: give communication_data_type" + REMOVE,
     "pipeline": SPLITS,

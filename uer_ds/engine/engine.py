@@ -24,6 +24,7 @@ from uer_ds.engine.ds_config import engine_layout, zero_stage
 from uer_ds.engine.fragments import fill
 from uer_ds.engine.machine import device
 from uer_ds.engine.partitioned import gathered, refusals, whole_size
+from uer_ds.engine.shared_layers import SharedLayers
 from uer_ds.engine.swapped import restore_swapped
 from uer_ds.engine.writer import Writer
 from uer_ds.errors import UserError
@@ -57,7 +58,9 @@ class Engine:
             if deepcompile:
                 self._engine.compile()  # DeepSpeed reads the section, but compiles only when it is told to
         self.parameter_names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        self.files_hold_all = "nvme" not in engine_layout(config)["offload"]
+        sharing = (config.get("tensor_parallel") or {}).get("autotp_size", 1)
+        self._layers = SharedLayers(self._engine, sharing)
+        self.files_hold_all = "nvme" not in engine_layout(config)["offload"] and sharing == 1
         """Whether weights and optimizer state can be read back from the files of `save`."""
         self._engine.checkpoint_engine = self.writer = Writer()
         self._engine._copy_recovery_script = lambda path: None  # `uer-ds convert` reads the files
@@ -194,7 +197,10 @@ class Engine:
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Whole shape of every parameter under each of its names, in the order of `full_weights`."""
         named = self.model.named_parameters(remove_duplicate=False)
-        return {name: tuple(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in named}
+        return {
+            name: self._layers.whole_shape(name, tuple(getattr(parameter, "ds_shape", parameter.shape)))
+            for name, parameter in named
+        }
 
     def full_weights(self, keep: bool) -> Iterator[tuple[str, Tensor]]:
         """Every parameter, whole and in float32 on the CPU, under each of its names, one at a time.
@@ -210,6 +216,7 @@ class Engine:
             elif self.stage > 0 and (self.stage == 3 or self._low_precision):
                 whole = safe_get_full_fp32_param(parameter)
             assert whole is not None, f"DeepSpeed holds no float32 weights for {name}"
+            whole = self._layers.whole(name, whole)
             if keep:
                 yield name, whole.detach().float().cpu()
 

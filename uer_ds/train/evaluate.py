@@ -14,15 +14,15 @@ from uer_ds.train.meter import add_terms, means
 
 @torch.no_grad()
 def evaluate(
-    engine: Engine, objective: Objective, group: Group, batch_size: int, samples: int = 0, processes_per_row: int = 1
+    engine: Engine, objective: Objective, group: Group, batch_size: int, samples: int = 0, processes_together: int = 1
 ) -> dict[str, float]:
     """Loss and accuracy over the first `samples` samples (0: all) of the objective's first epoch. Collective.
 
     Every rank runs the model equally often, as ZeRO-3 demands; a rank without samples of its own in the last round
-    repeats one and does not count it. `processes_per_row` ranks run the model on the same samples.
+    repeats one and does not count it. `processes_together` ranks run the model on the same samples.
     """
     count = min(samples or len(objective), len(objective))
-    reader, readers = (number // processes_per_row for number in (group.place.rank, group.place.world_size))
+    reader, readers = (number // processes_together for number in (group.place.rank, group.place.world_size))
     total: Terms | None = None
     engine.train(False)
     for start in range(0, count, batch_size * readers):

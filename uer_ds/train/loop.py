@@ -63,14 +63,17 @@ class Agreement:
     stop: bool
 
 
-def agree(group: Group, micro_batches: list[Batch], wish: StopWish) -> Agreement:
-    """One small all-reduce for all of it."""
+def agree(group: Group, micro_batches: list[Batch], wish: StopWish, copies: int = 1) -> Agreement:
+    """One small all-reduce for all of it. `copies` ranks read the same tokens.
+
+    Label counts are those of all ranks: DeepSpeed averages over so many fewer ranks as labels are counted more often.
+    """
     counts = [batch.label_counts() for batch in micro_batches]
     names = list(counts[0])
     local = [float(sum(count[name] for count in counts)) for name in names]
     tokens = float(sum(batch.token_count() for batch in micro_batches))
     *labels, total_tokens, wishes = group.sum([*local, tokens, float(bool(wish))]).tolist()
-    return Agreement(dict(zip(names, labels, strict=True)), int(total_tokens), wishes > 0)
+    return Agreement(dict(zip(names, labels, strict=True)), int(total_tokens) // copies, wishes > 0)
 
 
 def share_of_loss(terms: Terms, agreement: Agreement, world_size: int) -> Tensor:
@@ -93,13 +96,22 @@ def draw_seed(seed: int, update: int, micro_batch: int, rank: int) -> int:
 
 
 def run_update(
-    engine: Engine, micro_batches: list[Batch], agreement: Agreement, group: Group, seed: int, update: int
+    engine: Engine,
+    micro_batches: list[Batch],
+    agreement: Agreement,
+    group: Group,
+    seed: int,
+    update: int,
+    copies: int = 1,
 ) -> tuple[Terms, list[Tensor]]:
-    """Forward, backward and step of every micro-batch of one update; returns this rank's terms and its losses."""
+    """Forward, backward and step of every micro-batch of one update; returns this rank's terms and its losses.
+
+    `copies` neighbours that read the same tokens draw the same dropout, since they must agree on what they both hold.
+    """
     total: Terms | None = None
     losses = []
     for number, batch in enumerate(micro_batches):
-        torch.manual_seed(draw_seed(seed, update, number, group.place.rank))
+        torch.manual_seed(draw_seed(seed, update, number, group.place.rank // copies))
         terms = engine.forward(batch.to(engine.device, non_blocking=True))
         loss = share_of_loss(terms, agreement, group.place.world_size)
         losses.append(loss.detach())
@@ -120,26 +132,28 @@ def train(
     meter: Meter,
     wish: StopWish,
     seed: int,
-    processes_per_row: int = 1,
+    processes_together: int = 1,
+    copies: int = 1,
 ) -> bool:
     """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save).
 
-    `processes_per_row` ranks hold parts of the same sequences, each with the labels of its own part.
+    `processes_together` ranks work on the same sequences: each on its own part with its labels, or `copies` of them on
+    the same tokens.
     """
-    readers = group.place.world_size // processes_per_row
+    readers = group.place.world_size // processes_together
     engine.train(True)
     meter.start()
     for micro_batches in updates:
         if progress.updates >= rhythm.total:
             break
-        agreement = agree(group, micro_batches, wish)
+        agreement = agree(group, micro_batches, wish, copies)
         if agreement.stop:
             hooks.save(progress)
             return False
         began = time.monotonic()
         rate = learning_rate(progress.updates)
         engine.set_learning_rate(rate)
-        terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates)
+        terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates, copies)
         if engine.skipped:
             hooks.skipped(progress, losses)
         meter.add(terms, agreement.tokens, engine.skipped)

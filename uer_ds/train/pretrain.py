@@ -32,7 +32,7 @@ from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.engine.machine import versions
 from uer_ds.engine.partitioned import gathered, partitioned
-from uer_ds.engine.sequence import SharedRows
+from uer_ds.engine.shared_rows import SharedRows
 from uer_ds.launch.place import Place
 from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
@@ -143,7 +143,8 @@ class Trainer:
             world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
             whole_matrices=whole_matrices(run.optim.optimizer),
-            sequence_parallel_size=run.train.sequence_parallel_size,
+            processes_together=run.processes_together,
+            tensor_parallel_size=run.train.tensor_parallel_size,
         )
         model = self._build_model(config, where)
         return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
@@ -208,7 +209,8 @@ class Trainer:
                 self.meter,
                 self.wish,
                 self.run.train.seed,
-                self.run.train.sequence_parallel_size,
+                self.run.processes_together,
+                self.run.train.tensor_parallel_size,
             )
         self.saver.finish()
         if not done:
@@ -218,12 +220,12 @@ class Trainer:
         return done
 
     def _loader(self) -> Loader:
-        run, place, per_row = self.run, self.group.place, self.run.train.sequence_parallel_size
+        run, place, together = self.run, self.group.place, self.run.processes_together
         return Loader(
             self._own_part(self.objective),
             self.sampler,
-            rank=place.rank // per_row,
-            world_size=place.world_size // per_row,
+            rank=place.rank // together,
+            world_size=place.world_size // together,
             batch_size=run.train.batch_size,
             accumulation=run.accumulation,
             consumed=self.progress.samples,
@@ -249,7 +251,7 @@ class Trainer:
             train.batch_size,
             self.run.accumulation,
             sampling,
-            train.sequence_parallel_size,
+            self.run.processes_together,
         )
         return Watchdog(self.group, source, self.output, train.max_skipped_updates, self._say, self._last_checkpoint)
 
@@ -316,7 +318,7 @@ class Trainer:
             self.group,
             train_config.batch_size,
             train_config.eval_samples,
-            train_config.sequence_parallel_size,
+            self.run.processes_together,
         )
         self.wish.note(EVALUATION, time.monotonic() - began)
         report = {"update": progress.updates, "tokens": progress.tokens, **values}
@@ -352,8 +354,8 @@ class Trainer:
 
     def _introduction(self, board: Path) -> list[str]:
         run, place, model = self.run, self.group.place, self.run.model
-        per_row = run.train.sequence_parallel_size
-        sequences = run.train.batch_size * run.accumulation * (place.world_size // per_row)
+        together = run.processes_together
+        sequences = run.train.batch_size * run.accumulation * (place.world_size // together)
         packed = "padded" if run.data.no_packing else "packed"
         rows = f"{len(self.objective):,} {packed} rows of {run.data.seq_length} tokens"
         version = versions()["deepspeed"]
@@ -361,7 +363,7 @@ class Trainer:
             f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
             f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
             f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.spec.name}",
-            f"update     {sequences} sequences = {readers_in_words(place.world_size, per_row)} x "
+            f"update     {sequences} sequences = {readers_in_words(place.world_size, together)} x "
             f"{run.train.batch_size} x {run.accumulation}; {run.total_updates} updates",
             f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
             f"{torch.get_num_threads()} threads, launcher {place.launcher}",

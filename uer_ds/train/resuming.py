@@ -66,7 +66,8 @@ def layout(run: RunConfig, processes: int) -> dict[str, Any]:
     """How this run is divided."""
     return {
         "processes": processes,
-        "processes_per_row": run.train.sequence_parallel_size,
+        "processes_together": run.processes_together,
+        "processes_per_layer": run.train.tensor_parallel_size,
         **engine_layout(run.engine),
         "batch_size": run.train.batch_size,
         "accumulation_steps": run.accumulation,
@@ -79,23 +80,31 @@ def same_division(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     keys = ["zero stage", "offload", "precision"]
     if now["zero stage"] > 0:  # at stage 0 one file serves any number of processes
         keys.append("processes")
-    return all(before.get(key, now[key]) == now[key] for key in keys)
+    return _per_layer(before) == _per_layer(now) and all(before.get(key, now[key]) == now[key] for key in keys)
+
+
+def _per_layer(kept: Mapping[str, Any]) -> int:
+    return kept.get("processes_per_layer", 1)  # checkpoints did not record it at first
 
 
 def check_division(checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse what cannot be divided anew: state on NVMe."""
-    if not same_division(before, now) and any("nvme" in kept.get("offload", "") for kept in (before, now)):
-        raise UserError(
-            f"{checkpoint}: state on NVMe can only be continued as it was written ({division(before)}), not by "
-            f"{division(now)}; use the same --ds_config and number of processes."
-        )
+    """Refuse what cannot be divided anew: state on NVMe, and layers that processes share."""
+    if same_division(before, now):
+        return
+    for kept in (before, now):
+        shared = "what processes with shared layers wrote" if _per_layer(kept) > 1 else ""
+        if what := "state on NVMe" if "nvme" in kept.get("offload", "") else shared:
+            raise UserError(
+                f"{checkpoint}: {what} can only be continued as it was written ({division(before)}), not by "
+                f"{division(now)}; use the same --ds_config and number of processes."
+            )
 
 
 def division(kept: Mapping[str, Any]) -> str:
     """A layout in words, for the log."""
     count = kept["processes"]
-    per_row = kept.get("processes_per_row", 1)
-    words = f"{count} process{'es' if count > 1 else ''}{f' ({per_row} on each row)' if per_row > 1 else ''}"
+    together, what = kept.get("processes_together", 1), "layer" if _per_layer(kept) > 1 else "row"
+    words = f"{count} process{'es' if count > 1 else ''}{f' ({together} on each {what})' if together > 1 else ''}"
     words += f" at stage {kept['zero stage']}"
     if kept.get("precision", "fp32") != "fp32":
         words += f" in {kept['precision']}"

@@ -35,7 +35,7 @@ class Source:
     accumulation: int
     sampling: dict[str, Any]
     """Options of `uer-ds dataset sample` that give the same samples."""
-    processes_per_row: int = 1
+    processes_together: int = 1
 
 
 class Watchdog:
@@ -88,9 +88,9 @@ class Watchdog:
         return [(rank, micro) for rank, micro in self._group.sum(flags).nonzero().tolist()]
 
     def _write(self, updates: int, samples: int, broken: list[tuple[int, int]]) -> None:
-        ranks, per_row = self._group.place.world_size, self._source.processes_per_row
+        ranks, together = self._group.place.world_size, self._source.processes_together
         places = broken or [(rank, micro) for rank in range(ranks) for micro in range(self._source.accumulation)]
-        places = sorted({(rank // per_row * per_row, micro) for rank, micro in places})  # each sample once
+        places = sorted({(rank // together * together, micro) for rank, micro in places})  # each sample once
         parts = []
         for rank, micro in places:
             share = self._share(samples, rank)[micro]
@@ -101,7 +101,7 @@ class Watchdog:
 
     def _share(self, samples: int, rank: int) -> list[Samples]:
         source = self._source
-        reader, readers = (number // source.processes_per_row for number in (rank, self._group.place.world_size))
+        reader, readers = (number // source.processes_together for number in (rank, self._group.place.world_size))
         return source.sampler.share(samples, reader, readers, source.batch_size, source.accumulation)
 
     def _origins(self, samples: Samples) -> Iterator[dict[str, Any]]:
