@@ -41,8 +41,8 @@ INSTEAD = {
     "managed_gradient_accumulation": "belongs to --accumulation_steps" + REMOVE,
     "data_efficiency": "would have no effect: samples and their order are the run's own" + REMOVE,
     "dataloader_drop_last": "would have no effect: no sample is ever dropped" + REMOVE,
-    "autotuning": "changes batch sizes, which belong to the options; compare several --batch_size and --ds_config by "
-    "the seconds an update that `uer-ds doctor` measures" + REMOVE,
+    "autotuning": "changes batch sizes, which belong to the options, and ends processes by name; compare several "
+    "--batch_size and --ds_config by the seconds an update that `uer-ds doctor` measures" + REMOVE,
     "tensor_parallel": "belongs to --tensor_parallel_size" + REMOVE,
     "sequence_parallel_size": "belongs to --sequence_parallel_size" + REMOVE,
     "seq_parallel_communication_data_type": "would have no effect: give communication_data_type" + REMOVE,
