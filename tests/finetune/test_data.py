@@ -15,7 +15,7 @@ from uer_ds.config.finetune import ClassifierOptions, NerOptions
 from uer_ds.data.batch import IGNORE
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
-from uer_ds.finetune.examples import MULTIPLE, ExampleSet, two_streams
+from uer_ds.finetune.examples import MULTIPLE, Example, ExampleSet, two_streams
 from uer_ds.finetune.examples import flat as flat_batch
 from uer_ds.finetune.rows import columns_of, read_rows
 from uer_ds.finetune.task import Labels, Reading
@@ -46,9 +46,11 @@ def test_columns_are_found_by_name_and_lines_end_anyhow(tmp_path: Path) -> None:
     rows = list(read_rows(path, ["label", "text_a"]))
     assert [(row.number, row.text("text_a"), row.text("label")) for row in rows] == [
         (2, "天地", "1"),
+        (3, "", ""),
         (4, "好 坏\u2028", "0"),
     ]
-    assert rows[1].text("more") == '"y' and rows[0].text("absent") == ""
+    assert rows[2].text("more") == '"y' and rows[0].text("absent") == ""
+    assert [row.empty for row in rows] == [False, True, False]
     assert columns_of(path) == ("text_a", "more", "label")
 
 
@@ -105,7 +107,7 @@ def test_batches_pad_and_labels_stand_where_the_tokens_are(words: Reading, tmp_p
     examples = list(ner.read(tmp_path / "a.tsv", words))
     labels = ner.find_labels(examples, NerOptions(), False)
     assert labels.names == ("B-X", "I-X", "O", "[PAD]")
-    found = ExampleSet(examples, lambda e: ner.values(e, labels, NerOptions()), flat_batch, 0)
+    found = ExampleSet(examples, lambda e: ner.values(e, labels, NerOptions()), flat_batch, 0, ner.TASK.by_token)
     batch = found.batch(np.zeros(2, dtype=np.int64), np.array([1, 0]))
     assert batch.ids.shape == (2, MULTIPLE) and batch.ids[1, :4].tolist() == [5, 6, 7, 0]
     assert batch.segments.sum().item() == 4
@@ -119,8 +121,6 @@ def test_batches_pad_and_labels_stand_where_the_tokens_are(words: Reading, tmp_p
 
 
 def test_two_streams_are_padded_apart(encoder: Encoder, tmp_path: Path) -> None:
-    from uer_ds.finetune.examples import Example
-
     a, b = (encoder.single(ids) for ids in encoder.ids(["天", "好坏不我书书书"]))
     batch = two_streams([Example((a, b))], 0)
     assert batch.second is not None and torch.equal(batch.segments.sum(1), torch.tensor([3]))
@@ -134,24 +134,60 @@ def test_labels_of_a_classifier(encoder: Encoder, tmp_path: Path) -> None:
     labels = classifier.find_labels(examples, ClassifierOptions(), False)
     assert [classifier.values(e, labels, ClassifierOptions())["cls"] for e in examples] == [1, 0]
     assert examples[0].rows[0].segments().tolist() == [1, 1, 1, 2, 2]
-    with pytest.raises(UserError, match="labels bad, good; expected the numbers 0 to 1: give --map_labels"):
-        classifier.labels_from(["bad", "good"], False)
-    assert classifier.labels_from(["bad", "good"], True).number("good") == 1
+    names = [("0", "line 2"), ("good", "line 3"), ("bad", "line 4")]
+    with pytest.raises(
+        UserError, match="line 3: label 'good'; the training data has the labels 0, bad, good, expected"
+    ):
+        classifier.labels_from(names, False)
+    assert classifier.labels_from(names, True).number("good") == 2
     with pytest.raises(UserError, match="line 2: label '1' does not occur in the training data, which has 0"):
         classifier.values(examples[0], Labels(("0",)), ClassifierOptions())
 
 
 def test_soft_targets_are_read_and_checked(encoder: Encoder, tmp_path: Path) -> None:
     options, path = ClassifierOptions(soft_targets=True), tmp_path / "a.tsv"
-    path.write_text("label\ttext_a\tlogits\n0\t天\t0.5 -1\n1\t地\t1\n", "utf-8")
-    good, bad = classifier.read(path, Reading(encoder, options))
+    path.write_text("label\ttext_a\tlogits\n0\t天\t0.5 -1\n1\t地\t1\n1\t地\ta b\n", "utf-8")
+    good, short, words = classifier.read(path, Reading(encoder, options))
     labels = Labels(("0", "1"))
     assert classifier.values(good, labels, options)["soft"].tolist() == [0.5, -1.0]
-    with pytest.raises(UserError, match="line 3: logits has 1 numbers; expected 2"):
-        classifier.values(bad, labels, options)
+    for line, bad in ((3, short), (4, words)):
+        with pytest.raises(UserError, match=f"line {line}: logits is .*; expected 2 numbers"):
+            classifier.values(bad, labels, options)
+    path.write_text("label\ttext_a\n0\t天\n", "utf-8")
+    [dev] = classifier.read(path, Reading(encoder, options, part="dev"))  # only training needs the column
+    assert classifier.values(dev, labels, options) == {"cls": 0}
+    with pytest.raises(UserError, match="has no column logits"):
+        list(classifier.read(path, Reading(encoder, options)))
 
 
 def test_tags_and_tokens_must_be_equally_many(words: Reading, tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("text_a\tlabel\n天 地\tO O\n天 地\tO\n", "utf-8")
     with pytest.raises(UserError, match="line 3 has 2 tokens and 1 tags"):
         list(ner.read(tmp_path / "a.tsv", words))
+
+
+def test_lists_in_json_are_texts(words: Reading, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    record = {"text_a": ["天", "地"], "label": ["O", "B-X"], "logits": [0.5, -1], "empty": []}
+    path.write_text(json.dumps(record) + "\n", "utf-8")
+    [row] = read_rows(path, ["text_a"])
+    assert [row.text(name) for name in record] == ["天 地", "O B-X", "0.5 -1", ""]
+    assert row.text("label", ",") == "O,B-X"
+    [example] = ner.read(path, words)
+    assert example.rows[0].ids.tolist() == [5, 6] and example.gold[0] == ["O", "B-X"]
+
+
+def test_empty_rows_are_left_out_and_counted_but_answered(encoder: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("label\ttext_a\n1\t天\n\n0\t \n0\t地\n", "utf-8")
+    training = Reading(encoder, ClassifierOptions())
+    assert [e.gold.where[-1] for e in classifier.read(path, training)] == ["2", "5"]
+    assert dict(training.noticed) == {"empty rows were left out": 2}
+    answering = Reading(encoder, ClassifierOptions(), gold=False, part="predict")
+    assert [len(e) for e in classifier.read(path, answering)] == [3, 2, 2, 3] and not answering.noticed
+
+
+def test_padding_never_exceeds_the_rows_limit(tokenizer: Tokenizer) -> None:
+    rows = [Encoder(tokenizer, 10).single(np.arange(n, dtype=np.int32)) for n in (1, 7)]
+    assert flat_batch([Example((row,)) for row in rows], 0).ids.shape == (2, 10)
+    assert flat_batch([Example((rows[0],))], 0).ids.shape == (1, MULTIPLE)

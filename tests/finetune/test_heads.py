@@ -104,10 +104,13 @@ def test_the_random_field_is_that_of_brute_force(field: CrfHead) -> None:
         everything = torch.logsumexp(torch.stack([worth(logs[row], path) for path in paths]), 0)
         expected = expected + everything - worth(logs[row], tuple(labels[row, :length].tolist()))
         best = max(paths, key=lambda path: worth(scores[row], path).item())
-        assert field.outputs(scores, rows)[row, :length, 0].long().tolist() == list(best)
+        assert field.outputs(scores, rows)[row, :length].argmax(-1).tolist() == list(best)
     found = field.terms(scores, rows)
     torch.testing.assert_close(found["loss_row"][0], expected)
     assert found["loss_row"][1] == 2
+    field.never = [1]
+    allowed = max(itertools.product((0, 2), repeat=4), key=lambda path: worth(scores[0], path).item())
+    assert field.outputs(scores, rows)[0].argmax(-1).tolist() == list(allowed)
 
 
 def gradients_in_place(model: nn.Module, rows: Batch, config: AdversarialConfig) -> dict[str, torch.Tensor]:
@@ -144,7 +147,10 @@ def test_adversarial_gradients_are_those_of_changing_the_weights(kind: str) -> N
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
     around.eval()
-    assert mean(around(rows)) < mean(terms)  # without perturbation there is one loss only
+    torch.testing.assert_close(mean(around(rows)), mean(terms))  # what is reported is the plain loss
+    freeze(model, True, 0)
+    with pytest.raises(UserError, match="all are frozen; leave out --freeze_embedding"):
+        Adversarial(model, config)
 
 
 def test_names_in_files_are_uer_py_s() -> None:

@@ -13,7 +13,7 @@ from uer_ds.config.finetune import TASK_OPTIONS, NerOptions
 from uer_ds.data.batch import IGNORE
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
-from uer_ds.finetune.examples import Example
+from uer_ds.finetune.examples import Example, ExampleSet
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1, units
 from uer_ds.finetune.task import Labels, Reading, Task, Wanted
 from uer_ds.finetune.tasks import ner
@@ -51,6 +51,8 @@ def test_several_labels(tokenizer: Tokenizer, tmp_path: Path) -> None:
     labels = task.labels(found, options, False)
     assert [task.values(e, labels, options)["each"].tolist() for e in found] == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     answers = outputs([1, -1, 2], [-1, -2, -3], [1, 1, -1])
+    batch = ExampleSet(found, lambda e: task.values(e, labels, options), task.batch_of, 0, task.by_token)
+    assert batch.batch(np.zeros(3, np.int64), np.arange(3)).labels["each"].shape == (3, 3)
     scores = task.score(found, answers, labels, options)
     assert scores.values["accuracy"] == pytest.approx(2 / 3) and scores.values["micro_f1"] == pytest.approx(6 / 7)
     records = list(task.records(zip(found, answers, strict=True), labels, Wanted(prob=True)))
@@ -192,6 +194,9 @@ def test_a_prompt_is_filled_and_its_words_are_the_classes(tokenizer: Tokenizer, 
     labels = task.known_labels(made, tokenizer)
     assert labels == Labels(("1", "0"), (9, 10), 4)
     assert [task.values(e, labels, made)["cls"] for e in (long, short)] == [0, 1]
+    [strange] = examples("prompt", tmp_path / "a.tsv", "label\ttext_a\n2\t书\n", tokenizer, **options)
+    with pytest.raises(UserError, match="line 2: label '2' does not occur in the prompt p, which has 1, 0"):
+        task.values(strange, labels, made)
     prompts["p"]["answer_words"]["0"] = "坏坏"
     (tmp_path / "prompts.json").write_text(json.dumps(prompts))
     with pytest.raises(UserError, match="answer word of label 0 is 2 tokens"):
@@ -205,8 +210,8 @@ def test_pairs_of_streams(tokenizer: Tokenizer, tmp_path: Path) -> None:
     [alone] = examples("simcse", tmp_path / "a.tsv", "text_a\n天\n", tokenizer)
     assert [row.ids.tolist() for row in alone.rows] == [[2, 5, 3]] * 2 and alone.gold is None
     task = TASKS["simcse"]
-    with pytest.raises(UserError, match="has no column label"):
-        task.score([alone], outputs([1]), Labels(), None)
+    with pytest.raises(UserError, match="has no column label"):  # evaluation needs it
+        list(task.read(tmp_path / "a.tsv", Reading(Encoder(tokenizer, 16), TASK_OPTIONS["simcse"](), part="dev")))
     assert task.batch_of([pair], 0).second is not None
 
 
@@ -252,3 +257,5 @@ def test_entity_scores(tmp_path: Path) -> None:
     assert scores == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8})
     pairs = zip(sized, [one_hot(1, 2, 3), one_hot(0)], strict=True)
     assert list(ner.records(pairs, labels, Wanted()))[1] == (["O"],)
+    first = Labels(("[PAD]", "O", "B-X"))  # wherever [PAD] stands, it is no answer
+    assert ner.tags_of(one_hot(0, 2, 1)[:, :3], first) == ["O", "B-X", "O"]

@@ -17,15 +17,24 @@ from torch.func import functional_call
 
 from uer_ds.config.finetune import AdversarialConfig
 from uer_ds.data.batch import Batch, Terms
+from uer_ds.errors import UserError
 
 Tensors = dict[str, Tensor]
 
 
 class Adversarial(nn.Module):
-    """Answers with the plain terms, whose losses also hold those on perturbed embeddings (in training only)."""
+    """Answers with the plain terms; gradients of their losses are those of plain and perturbed losses together.
+
+    In training only. Raises UserError when no embedding is trained.
+    """
 
     def __init__(self, model: nn.Module, config: AdversarialConfig):
         super().__init__()
+        if not dict(_embeddings(model)):
+            raise UserError(
+                "--use_adv perturbs embeddings that are trained, but all are frozen; leave out --freeze_embedding and "
+                "--freeze_layers, or --use_adv."
+            )
         self.model = model
         self.config = config
 
@@ -39,14 +48,9 @@ class Adversarial(nn.Module):
         moves = self._moves(batch, parameters, gradients)
         perturbed = self._perturbed(batch, parameters, moves)
         return {
-            name: (total + perturbed[name][0] if name.startswith("loss_") else total, count)
+            name: (total + gradient_only(perturbed[name][0]) if name.startswith("loss_") else total, count)
             for name, (total, count) in plain.items()
         }
-
-    def _added(
-        self, name: str, plain: tuple[Tensor, Tensor], perturbed: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        return (plain[0] + perturbed[0], plain[1]) if name.startswith("loss_") else plain
 
     def _moves(self, batch: Batch, parameters: Tensors, gradients: Tensors) -> Tensors:
         config = self.config
@@ -76,6 +80,11 @@ def _embeddings(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if "embedding" in name and parameter.requires_grad:
             yield name, parameter
+
+
+def gradient_only(loss: Tensor) -> Tensor:
+    """0, with the gradient of `loss`: it takes part in training and not in what is reported."""
+    return loss - loss.detach()
 
 
 def unit(gradient: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ As in UER-py: parameters `output_layer.*` and `crf.*`; scores of a token are its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,12 +16,19 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.heads import Head
 from uer_ds.models.layers import Linear
 
+IMPOSSIBLE = -1e9
+"""A score that no sequence survives, and that float32 still adds to others."""
+
 
 class CrfHead(Head):
-    """K scores for every token and a field over the sequence. B rows, S tokens."""
+    """K scores for every token and a field over the sequence. B rows, S tokens.
 
-    def __init__(self, hidden_size: int, tags: int):
+    `never`: numbers of tags that no answer contains.
+    """
+
+    def __init__(self, hidden_size: int, tags: int, never: Sequence[int] = ()):
         super().__init__()
+        self.never = list(never)
         self.output_layer = Linear(hidden_size, tags)
         self.crf = _field(tags)
         self.terms = self._terms
@@ -39,13 +47,15 @@ class CrfHead(Head):
         return {"loss_row": (-likelihood.sum(), rows), "accuracy_tags": (correct, mask.sum().float())}
 
     def outputs(self, scores: Tensor, batch: Batch) -> Tensor:
-        """The best sequence of tags, [B, S, 1]; 0 where there is padding."""
+        """The best sequence of tags, [B, S, K]: 1 at each token's tag; 0 where there is padding."""
         mask = batch.segments > 0
         mask[:, 0] = True  # the field wants at least one token
-        best = torch.zeros(scores.shape[:2], device=scores.device)
+        scores = scores.clone()
+        scores[..., self.never] = IMPOSSIBLE
+        best = torch.zeros_like(scores)
         for row, tags in enumerate(self.crf.decode(scores, mask=mask)):
-            best[row, : len(tags)] = torch.tensor(tags, dtype=best.dtype, device=best.device)
-        return best.unsqueeze(-1)
+            best[row, range(len(tags)), tags] = 1.0
+        return best
 
 
 def _field(tags: int) -> Any:

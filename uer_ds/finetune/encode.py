@@ -25,10 +25,14 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Encoded:
-    """One row: `ids` int32 [n]; its first `first` tokens are segment 1, the others segment 2."""
+    """One row: `ids` int32 [n]; its first `first` tokens are segment 1, the others segment 2.
+
+    `limit`: the length to which rows may be padded.
+    """
 
     ids: Ids
     first: int
+    limit: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,7 +71,7 @@ class Encoder:
         ids = np.concatenate(pieces)
         first = len(ids) if second is None else len(ids) - len(pieces[-1])
         self.cut += len(ids) > self.seq_length
-        return Encoded(ids[: self.seq_length], min(first, self.seq_length))
+        return Encoded(ids[: self.seq_length], min(first, self.seq_length), self.seq_length)
 
     def single(self, a: Ids) -> Encoded:
         """[CLS] a [SEP]"""

@@ -44,9 +44,9 @@ class Example:
 
 
 def pad_rows(rows: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids and segments, int64 [len(rows), S]; padding is `pad` with segment 0."""
-    longest = max(len(row) for row in rows)
-    length = -(-longest // MULTIPLE) * MULTIPLE
+    """Ids and segments, int64 [len(rows), S]; padding is `pad` with segment 0. S never exceeds the rows' limit."""
+    longest = max(1, *(len(row) for row in rows))
+    length = max(longest, min(-(-longest // MULTIPLE) * MULTIPLE, *(row.limit for row in rows)))
     ids = np.full((len(rows), length), pad, dtype=np.int64)
     segments = np.zeros((len(rows), length), dtype=np.int64)
     for number, row in enumerate(rows):
@@ -67,19 +67,22 @@ def two_streams(examples: Sequence[Example], pad: int) -> Batch:
     return first
 
 
-def stack_labels(labels: Sequence[Values], length: int) -> dict[str, Tensor]:
-    """Labels of a batch: scalars as [B], equal arrays as [B, ...], tokens' labels padded with `IGNORE` to [B, S]."""
-    return {name: _stack([np.asarray(values[name]) for values in labels], length) for name in labels[0]}
+def stack_labels(labels: Sequence[Values], length: int, by_token: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Labels of a batch: scalars as [B], arrays as [B, ...]; those `by_token` padded with `IGNORE` to [B, S]."""
+    return {
+        name: _stack([np.asarray(values[name]) for values in labels], length if name in by_token else None)
+        for name in labels[0]
+    }
 
 
-def _stack(values: list[NDArray[Any]], length: int) -> Tensor:
-    if values[0].ndim == 1 and values[0].dtype.kind == "i" and len({len(value) for value in values} | {length}) > 1:
-        padded = np.full((len(values), length), IGNORE, dtype=np.int64)
-        for number, value in enumerate(values):
-            padded[number, : len(value)] = value[:length]
-        return torch.from_numpy(padded)
-    stacked = np.stack(values)
-    return torch.from_numpy(stacked.astype(np.float32 if stacked.dtype.kind == "f" else np.int64))
+def _stack(values: list[NDArray[Any]], length: int | None) -> Tensor:
+    if length is None:
+        stacked = np.stack(values)
+        return torch.from_numpy(stacked.astype(np.float32 if stacked.dtype.kind == "f" else np.int64))
+    padded = np.full((len(values), length), IGNORE, dtype=np.int64)
+    for number, value in enumerate(values):
+        padded[number, : len(value)] = value[:length]
+    return torch.from_numpy(padded)
 
 
 @dataclass
@@ -90,6 +93,7 @@ class ExampleSet:
     labels: Callable[[Example], Values]
     batch_of: Callable[[Sequence[Example], int], Batch]
     pad: int
+    by_token: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -99,5 +103,5 @@ class ExampleSet:
         examples = [self.examples[number] for number in numbers.tolist()]
         batch = self.batch_of(examples, self.pad)
         length = (batch.decoder or batch).ids.size(1)
-        batch.labels = stack_labels([self.labels(example) for example in examples], length)
+        batch.labels = stack_labels([self.labels(example) for example in examples], length, self.by_token)
         return batch

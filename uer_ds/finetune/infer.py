@@ -103,7 +103,7 @@ class Predictor:
 
     def pairs(self, data: Path, group: Group) -> Iterator[Pair]:
         """Every example with the head's outputs, in order, on rank 0; nothing on the others. Collective."""
-        examples = iter(self.task.read(data, Reading(self.encoder, self.options, gold=False, part="test")))
+        examples = iter(self.task.read(data, Reading(self.encoder, self.options, gold=False, part="predict")))
         while chunk := list(islice(examples, CHUNK)):
             self.read += len(chunk)
             outputs = self.outputs(chunk, group)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from uer_ds.config.finetune import FinetuneRun
+from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example, ExampleSet, Values
@@ -24,6 +25,8 @@ class Material:
         encoder: makes rows of ids; counts texts that were cut.
         train, dev: examples with right answers.
         labels: the classes.
+        test: the same of the test file; empty without one.
+        noticed: what was left out or cut, for people.
     """
 
     run: FinetuneRun
@@ -33,6 +36,8 @@ class Material:
     train: list[Example]
     dev: list[Example]
     labels: Labels
+    test: list[Example] = field(default_factory=list)
+    noticed: tuple[str, ...] = ()
 
     @property
     def pad(self) -> int:
@@ -45,7 +50,7 @@ class Material:
 
     def training_set(self) -> ExampleSet:
         """The training examples as the loader wants them."""
-        return ExampleSet(self.train, self.values, self.task.batch_of, self.pad)
+        return ExampleSet(self.train, self.values, self.task.batch_of, self.pad, self.task.by_token)
 
     def split(self, train: list[Example], dev: list[Example]) -> Material:
         """The same with other examples, for instance a fold."""
@@ -53,30 +58,50 @@ class Material:
 
 
 def read_material(run: FinetuneRun, tokenizer_given: bool) -> Material:
-    """Read everything that `run` names; a wrong label is found here, before training.
+    """Read everything that `run` names, the test file too: what is wrong with a label is found before training.
 
     `tokenizer_given`: whether the options name a tokenizer; otherwise it comes with the weights.
     """
     task: Task = TASKS[run.task]
     paths = run.paths
     start = find_start(task, paths.pretrained_model_path, paths.config_path, run.model, run.tokenizer, tokenizer_given)
+    refuse_long_rows(start.config, run.training.seq_length, "--seq_length")
     encoder = Encoder(start.tokenizer, run.training.seq_length)
-    train, dev = (read_examples(run, task, encoder, part) for part in ("train", "dev"))
+    noticed: list[str] = []
+    train, dev = (read_examples(run, task, encoder, part, noticed) for part in ("train", "dev"))
+    test = read_examples(run, task, encoder, "test", noticed) if run.paths.test_path else []
     labels = task.known_labels(run.options, start.tokenizer)
     if labels is None:
         labels = task.labels(train, run.options, run.training.map_labels)
-    material = Material(run, task, start, encoder, train, dev, labels)
-    for example in (*train, *dev):
+    material = Material(run, task, start, encoder, train, dev, labels, test, tuple(noticed))
+    for example in (*train, *dev, *test):
         material.values(example)
     return material
 
 
-def read_examples(run: FinetuneRun, task: Task, encoder: Encoder, part: str) -> list[Example]:
-    """The examples of a part: train, dev or test. Raises UserError when there is none."""
+def refuse_long_rows(config: ModelConfig, length: int, option: str) -> None:
+    """Raise UserError when rows of `length` tokens are longer than a position table that `config` has."""
+    for part in (config, config.stream_0, config.stream_1):
+        if part is not None and "pos" in part.embedding and length > part.max_seq_length:
+            raise UserError(
+                f"{option} is {length}, but the model's position table has {part.max_seq_length} rows "
+                f"(max_seq_length); give {option} {part.max_seq_length} or less."
+            )
+
+
+def read_examples(run: FinetuneRun, task: Task, encoder: Encoder, part: str, noticed: list[str]) -> list[Example]:
+    """The examples of a part: train, dev or test; what was left out of it goes to `noticed`.
+
+    Raises UserError when there is no example.
+    """
     examples: list[Example] = []
     for number, path in enumerate(task.sources(run.paths, run.options, part)):
-        found = list(task.read(path, Reading(encoder, run.options, part=part, source=number)))
+        reading = Reading(encoder, run.options, part=part, source=number)
+        found = list(task.read(path, reading))
+        said = [f"{count:,} {what}" for what, count in reading.noticed.items()]
         if not found:
-            raise UserError(f"{path}: holds no example; expected at least one row below the header line.")
+            reason = f" ({'; '.join(said)})" if said else ""
+            raise UserError(f"{path}: holds no example{reason}; expected at least one.")
+        noticed += [f"{part:<10} {what}" for what in said]
         examples += found
     return examples

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,24 @@ class Row:
     number: int
     values: Mapping[str, Any]
 
-    def text(self, column: str) -> str:
-        """The value of `column` as text; empty when the row has none."""
+    def text(self, column: str, separator: str = " ") -> str:
+        """The value of `column` as text; a list's items with `separator` between them; empty when the row has none."""
         value = self.values.get(column)
-        return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return separator.join(map(_text, value)) if isinstance(value, list) else _text(value)
 
-    def __contains__(self, column: str) -> bool:
-        return column in self.values
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to read: no text in any column `text_...`, or where there is none, in any column."""
+        texts = [column for column in self.values if column.startswith("text_")]
+        return not any(self.text(column).strip() for column in texts or self.values)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def read_rows(path: str | Path, columns: Sequence[str], suffix: str | None = None) -> Iterator[Row]:
-    """The rows of `path`, which must have `columns`. Rows without any text are left out.
+    """The rows of `path`, which must have `columns`.
 
     The format is that of the file's suffix, or of `suffix` where a task's files have always the same.
 
@@ -40,9 +48,7 @@ def read_rows(path: str | Path, columns: Sequence[str], suffix: str | None = Non
     path = Path(path)
     reader = _READERS.get(suffix or path.suffix, _read_tsv)
     try:
-        for row in reader(path, columns):
-            if any(row.text(column).strip() for column in row.values):
-                yield row
+        yield from reader(path, columns)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
@@ -80,7 +86,7 @@ def _read_tsv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                     f"{path}: line {number} has {len(fields)} columns; expected {len(names)} ({', '.join(names)}), "
                     "separated by tabs."
                 )
-            yield Row(number, dict(zip(names, fields, strict=False)))
+            yield Row(number, dict(zip_longest(names, fields[: len(names)], fillvalue="")))
 
 
 def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:

@@ -6,8 +6,9 @@ with its `Task`, its options in `uer_ds.config.finetune`, its line in `uer_ds.re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +36,35 @@ class Labels:
     """The classes of a task in the order of their numbers.
 
     `tokens` and `mask` are the ids of the answer words and of [MASK], where a class is said by a word. `parts` are
-    (name, number of classes) of groups, where each example belongs to one.
+    (name, number of classes) of groups, where each example belongs to one. `origin` says, for errors, who decides which
+    classes there are.
     """
 
     names: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     mask: int | None = None
+    origin: str = field(default="the training data", compare=False)
     parts: tuple[tuple[str, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def number(self, name: str) -> int:
-        """The number of a class. Raises UserError for one that the training data does not have."""
+        """The number of a class. Raises UserError for one that is not among them."""
         try:
             return self.names.index(name)
         except ValueError:
             known = ", ".join(self.names[:10]) + (", ..." if len(self.names) > 10 else "")
-            raise UserError(f"label {name!r} does not occur in the training data, which has {known}.") from None
+            raise UserError(f"label {name!r} does not occur in {self.origin}, which has {known}.") from None
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a task's reader gets: the encoder, the task's own options, and whether right answers are wanted.
 
-    `part` tells which file is read: train, dev or test; `source` is its number where a part has several.
+    `part` tells which file is read: train, dev, test, or predict; `source` is its number where a part has several. To
+    predict, every row gets an answer; from the
+    others a reader leaves out what teaches nothing and counts in `noticed` what it left out or cut, by a sentence.
     """
 
     encoder: Encoder
@@ -67,6 +72,12 @@ class Reading:
     gold: bool = True
     part: str = "train"
     source: int = 0
+    noticed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def every_row(self) -> bool:
+        """Whether each row is answered, also an empty one."""
+        return self.part == "predict"
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class Task:
             of them. It streams: a file's pairs come one by one.
         document: records -> the one JSON value that UER-py writes for this task, for .json files; None: there is none.
         batch_of: examples -> batch.
+        by_token: names of the labels that stand at each token; they are padded like the rows.
         sources: (paths, the task's options, part) -> the files of a part: train, dev or test.
         target: the model's own heads that the task uses ("mlm", "lm"); others are left out.
         tokenizer: the only tokenizer that the task's data fits, or None.
@@ -138,6 +150,7 @@ class Task:
     known_labels: Callable[[Any, Tokenizer], Labels | None] = _unknown
     document: Callable[[Iterable[tuple[Any, ...]]], Any] | None = None
     batch_of: Callable[[Sequence[Example], int], Batch] = flat
+    by_token: tuple[str, ...] = ()
     sources: Callable[[FinetunePaths, Any, str], Sequence[Path]] = given_file
     target: tuple[str, ...] = ()
     tokenizer: str | None = None

@@ -5,6 +5,8 @@ Collective from beginning to end: every rank reads the files, rank 0 writes and 
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,20 +22,22 @@ from uer_ds.engine.group import Group
 from uer_ds.finetune.building import build_engine
 from uer_ds.finetune.examples import Example
 from uer_ds.finetune.lora import adapters_of, merged, silent_adapters
-from uer_ds.finetune.material import Material, read_examples, read_material
+from uer_ds.finetune.material import Material, read_material
 from uer_ds.finetune.model import file_name
 from uer_ds.finetune.predict import predict
 from uer_ds.finetune.result import WEIGHTS_FILE, Description, write_result
-from uer_ds.finetune.task import Scores
+from uer_ds.finetune.task import Output, Scores
 from uer_ds.launch.place import Place
 from uer_ds.train import reports
 from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
 from uer_ds.train.schedules import multiplier
-from uer_ds.train.stopping import REQUEUE, StopWish
+from uer_ds.train.stopping import StopWish
 
 EARLY = "early stopping"
+STOPPED = 128 + signal.SIGTERM
+"""Exit status of a run that was told to stop. Not `REQUEUE`: the same command would begin again, not go on."""
 
 
 @dataclass
@@ -60,7 +64,7 @@ def finetune(run: FinetuneRun, tokenizer_given: bool, place: Place) -> int:
     with wish.listening(), distributed.joined(place) as group:
         material = read_material(run, tokenizer_given)
         done = Finetuner(run, material, group, wish, Path(run.paths.output_model_path)).train()
-        return 0 if done or wish.reason == EARLY else REQUEUE
+        return 0 if done else STOPPED
 
 
 class Finetuner:
@@ -101,16 +105,22 @@ class Finetuner:
     # -- running -------------------------------------------------------------------------------------------------------
 
     def train(self) -> bool:
-        """Train, keep the best epoch, test it; returns whether all updates were made."""
+        """Train, keep the best epoch, test it; returns False when told to stop before the end.
+
+        Without any epoch the model is evaluated and kept as it began.
+        """
         paths, configuration = self.run.paths, self.run.to_dict()
         board = Path(paths.tensorboard_dir or self.output / "tensorboard")
         with journal(self.group, self.output, board, self.total_updates, 0, configuration, paths.log_path) as opened:
             self.journal = opened
             opened.say(self._introduction(board))
-            done = self._train_epochs()
-            if paths.test_path:
-                self._test()
-        return done
+            if not self._train_epochs() and self.wish.reason != EARLY:
+                opened.say(self._stopped())
+                return False
+            if not self.best.scores:
+                self._evaluate(self.progress)
+            self._finish()
+        return True
 
     def _train_epochs(self) -> bool:
         training, place = self.run.training, self.group.place
@@ -154,13 +164,20 @@ class Finetuner:
 
     def _scores(self, examples: list[Example]) -> Scores:
         """Evaluate; the same on every rank."""
+        return self._scored(examples, self._outputs(examples))
+
+    def _outputs(self, examples: list[Example]) -> list[Output] | None:
+        """The head's outputs for `examples` as the model is now, on rank 0."""
         material, batch_size = self.material, self.run.training.batch_size
         self.engine.train(False)
         outputs = predict(self.engine.predict, examples, material.task.batch_of, material.pad, batch_size, self.group)
         self.engine.train(True)
+        return outputs
+
+    def _scored(self, examples: list[Example], outputs: list[Output] | None) -> Scores:
         scored = None
         if outputs is not None:
-            scored = material.task.score(examples, outputs, material.labels, self.run.options)
+            scored = self.material.task.score(examples, outputs, self.material.labels, self.run.options)
         return self.group.broadcast(scored)  # type: ignore[return-value]
 
     # -- events --------------------------------------------------------------------------------------------------------
@@ -176,7 +193,7 @@ class Finetuner:
         """Scores on the dev file; the best epoch so far is kept on disk, and the first one in any case."""
         scores = self._scores(self.material.dev)
         value = scores.values[self.material.task.metric]
-        better = value > self.best.value or not self.best.update
+        better = value > self.best.value or not self.best.scores
         if better:
             self.best = Best(value, dict(scores.values), progress.updates)
             self._keep()
@@ -185,7 +202,11 @@ class Finetuner:
         if self.run.training.early_stopping and self.best.since >= self.run.training.early_stopping:
             self.wish.wish(EARLY)
         self._say_scores(scores, f"dev, {self._epoch(progress.updates)}", better)
-        self.journal.evaluation({"update": progress.updates, "tokens": progress.tokens, **scores.values}, "dev")
+        self._record(scores, "dev")
+
+    def _record(self, scores: Scores, part: str) -> None:
+        done = self.progress
+        self.journal.evaluation({"part": part, "update": done.updates, "tokens": done.tokens, **scores.values}, part)
 
     def _keep(self) -> None:
         """Write the model as it is now."""
@@ -203,16 +224,25 @@ class Finetuner:
         whole = merged(weights, adapters)
         self.group.on_first(lambda: write_result(self.output, whole, adapters, start.config, start.tokenizer, said))
 
-    def _test(self) -> None:
+    def _finish(self) -> None:
+        """The scores of the best epoch, on the test file too where there is one."""
+        found = {"dev": self.best.scores}
+        if self.material.test:
+            found["test"] = self._test()
+        metric = self.material.task.metric
+        values = {"metric": metric, "update": self.best.update, **found}
+        self.group.on_first(lambda: write_json(self.output / "scores.json", values))
+        self.journal.say(["", f"scores of {self._epoch(self.best.update)}, chosen by {metric}:", *score_table(found)])
+
+    def _test(self) -> dict[str, float]:
         """Scores of the best epoch on the test file."""
-        examples = read_examples(self.run, self.material.task, self.material.encoder, "test")
         if self.best.update != self.progress.updates:
             silent = silent_adapters(self.engine.parameter_shapes())
             self.engine.replace_weights(self.output / WEIGHTS_FILE, file_name, silent)
-        scores = self._scores(examples)
+        scores = self._scores(self.material.test)
         self._say_scores(scores, f"test, {self._epoch(self.best.update)}", False)
-        values = {"dev": self.best.scores, "test": dict(scores.values)}
-        self.group.on_first(lambda: write_json(self.output / "scores.json", values))
+        self._record(scores, "test")
+        return dict(scores.values)
 
     # -- saying --------------------------------------------------------------------------------------------------------
 
@@ -222,7 +252,7 @@ class Finetuner:
     def _introduction(self, board: Path) -> list[str]:
         material, place, training = self.material, self.group.place, self.run.training
         config = material.start.config
-        seen = len(material.train) + len(material.dev)
+        seen = len(material.train) + len(material.dev) + len(material.test)
         cut = f"; {material.encoder.cut:,} of {seen:,} were cut at {training.seq_length} tokens" * bool(
             material.encoder.cut
         )
@@ -232,6 +262,7 @@ class Finetuner:
             f"model      {'+'.join(config.embedding)} > {config.encoder} {config.layers_num} x {config.hidden_size}; "
             f"{self.engine.parameter_count:,} parameters, {self.engine.trained_count:,} of them trained",
             *material.start.notes,
+            *material.noticed,
             f"weights    {self._origin()}",
             f"update     {self._sequences} examples = {place.world_size} processes x {training.batch_size} x "
             f"{training.accumulation_steps}; {self.total_updates} updates in {training.epochs_num} epochs",
@@ -239,6 +270,15 @@ class Finetuner:
             f"watch      tensorboard --logdir {board}",
         ]
         return lines
+
+    def _stopped(self) -> str:
+        """What a stop leaves behind."""
+        kept = f"{self._epoch(self.best.update)}, the best so far, is kept in {self.output}"
+        return (
+            f"stopped ({self.wish.reason or 'another process was told to'}) at update {self.progress.updates} of "
+            f"{self.total_updates}; {kept if self.best.scores else 'nothing of this run is kept'}; "
+            "the same command begins again"
+        )
 
     def _origin(self) -> str:
         if self.loaded is None:
@@ -249,3 +289,13 @@ class Finetuner:
     def _say_scores(self, scores: Scores, what: str, better: bool) -> None:
         numbers = " | ".join(f"{name} {value:.4f}" for name, value in scores.values.items())
         self.journal.say([*scores.lines, f"{what}: {numbers}{' | best so far, kept' if better else ''}"])
+
+
+def score_table(parts: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A line for each part of the data, a column for each score."""
+    names = list(next(iter(parts.values())))
+    width = max(9, *map(len, names))
+    lines = [" " * 6 + "".join(name.rjust(width + 2) for name in names)]
+    for part, values in parts.items():
+        lines.append(part.ljust(6) + "".join(f"{values[name]:.4f}".rjust(width + 2) for name in names))
+    return lines

@@ -66,7 +66,7 @@ def matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[
     inside = {
         parameter
         for name, parameter in model.named_parameters()
-        if parameter.dim() == 2 and name.startswith(("encoder.", "decoder."))
+        if parameter.dim() == 2 and {"encoder", "decoder"} & set(name.split("."))
     }
     result = []
     for group in groups:

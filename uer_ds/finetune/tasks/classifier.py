@@ -22,41 +22,60 @@ from uer_ds.finetune.tasks.texts import read_texts
 
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:
-    """Texts and pairs with their labels, and given logits where they are learned from."""
-    return read_texts(path, reading, gold_columns=["logits"] * reading.options.soft_targets)
+    """Texts and pairs with their labels, and in training the given logits, where they are learned from."""
+    return read_texts(path, reading, gold_columns=soft_columns(reading))
+
+
+def soft_columns(reading: Reading) -> list[str]:
+    """The column of the soft targets: only the training file needs one."""
+    return ["logits"] * (reading.options.soft_targets and reading.part == "train")
 
 
 def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
     """The classes of the training data: numbers 0 .. K-1, or with `by_name` any names in sorted order."""
-    return labels_from(sorted({example.gold.label for example in examples}), by_name)
+    return labels_from(((example.gold.label, example.gold.where) for example in examples), by_name)
 
 
-def labels_from(found: Sequence[str], by_name: bool) -> Labels:
-    """The classes among the label texts `found`. Raises UserError when numbers are expected and are not 0 .. K-1."""
+def labels_from(occurrences: Iterable[tuple[str, str]], by_name: bool) -> Labels:
+    """The classes among (label, place in the data). Raises UserError when numbers are expected and are not 0 .. K-1."""
+    places: dict[str, str] = {}
+    for label, where in occurrences:
+        places.setdefault(label, where)
+    found = sorted(places)
     if by_name:
         return Labels(tuple(found))
     expected = [str(number) for number in range(len(found))]
-    if sorted(found) != sorted(expected):
+    strange = next((label for label in places if label not in expected), None)
+    if strange is not None:
         shown = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "")
         raise UserError(
-            f"the training data has the labels {shown}; expected the numbers 0 to {len(found) - 1}: "
-            "give --map_labels to number them in sorted order."
+            f"{places[strange]}: label {strange!r}; the training data has the labels {shown}, expected the numbers 0 "
+            f"to {len(found) - 1}: give --map_labels to number them in sorted order."
         )
     return Labels(tuple(expected))
 
 
 def values(example: Example, labels: Labels, options: Any) -> Values:
-    """`cls`, and `soft` with --soft_targets."""
-    gold = example.gold
+    """`cls`, and `soft` where the example has given logits."""
     result: dict[str, Any] = {"cls": class_number(example, labels)}
-    if options.soft_targets:
-        numbers = np.array(gold.more["logits"].split(), dtype=np.float32)
-        if len(numbers) != len(labels):
-            raise UserError(
-                f"{gold.where}: logits has {len(numbers)} numbers; expected {len(labels)}, one for each label."
-            )
-        result["soft"] = numbers
+    if "logits" in example.gold.more:
+        result["soft"] = soft_targets(example, labels)
     return result
+
+
+def soft_targets(example: Example, labels: Labels) -> Any:
+    """The given logits, float32 [K]. Raises UserError, naming the line, when they are no K numbers."""
+    text = example.gold.more["logits"]
+    try:
+        numbers = np.array(text.split(), dtype=np.float32)
+    except ValueError:
+        numbers = np.array([np.nan], dtype=np.float32)
+    if len(numbers) != len(labels) or not np.isfinite(numbers).all():
+        raise UserError(
+            f"{example.gold.where}: logits is {text[:60]!r}; expected {len(labels)} numbers separated by blanks, one "
+            "for each label."
+        )
+    return numbers
 
 
 def class_number(example: Example, labels: Labels) -> int:

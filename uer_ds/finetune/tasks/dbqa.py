@@ -23,14 +23,16 @@ from uer_ds.finetune.tasks.texts import read_texts
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:
     """Pairs with the number of their question."""
-    return read_texts(path, reading, columns=("text_a", "text_b"), gold_columns=("qid",))
+    return read_texts(
+        path, reading, columns=("text_a", "text_b"), gold_columns=["qid", *classifier.soft_columns(reading)]
+    )
 
 
 def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
     """0 and 1."""
-    found = {example.gold.label for example in examples}
-    if not found <= {"0", "1"}:
-        raise UserError(f"the training data has the labels {', '.join(sorted(found))}; expected 0 and 1 only.")
+    for example in examples:
+        if example.gold.label not in ("0", "1"):
+            raise UserError(f"{example.gold.where}: label {example.gold.label!r}; expected 0 and 1 only.")
     return Labels(("0", "1"))
 
 

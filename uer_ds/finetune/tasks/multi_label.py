@@ -7,6 +7,7 @@ Columns: label (numbers separated by commas), text_a, optional text_b. A label i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, PooledHead, several_labels
-from uer_ds.finetune.task import Labels, Output, Pair, Scores, Task, Wanted
+from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.classifier import columns, labels_from
-from uer_ds.finetune.tasks.texts import read
+from uer_ds.finetune.tasks.texts import read_texts
+
+
+def read(path: Path, reading: Reading) -> Iterator[Example]:
+    """Texts and pairs with their labels."""
+    return read_texts(path, reading, separator=",")
 
 
 def names_of(example: Example) -> list[str]:
@@ -27,7 +33,7 @@ def names_of(example: Example) -> list[str]:
 
 def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
     """All labels that occur."""
-    return labels_from(sorted({name for example in examples for name in names_of(example)}), by_name)
+    return labels_from(((name, example.gold.where) for example in examples for name in names_of(example)), by_name)
 
 
 def values(example: Example, labels: Labels, options: Any) -> Values:

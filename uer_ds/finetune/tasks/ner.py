@@ -19,6 +19,7 @@ from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, TokenHead
 from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.tasks.texts import wanted_rows
 from uer_ds.tokenizers import Tokenizer
 
 PAD_TAG = "[PAD]"
@@ -38,7 +39,8 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
                 )
             yield Example((reading.encoder.row(ids),), (tags, f"{path}: line {row.number}") if tags else None)
 
-    return in_blocks(read_rows(path, ["label"] * reading.gold + ["text_a"]), encode)
+    rows = read_rows(path, ["label"] * reading.gold + ["text_a"])
+    return in_blocks(wanted_rows(rows, reading), encode)
 
 
 def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
@@ -51,7 +53,7 @@ def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
         raise UserError(
             f"{options.label2id_path}: numbers the tags {sorted(ids.values())}; expected 0 to {len(ids) - 1}."
         )
-    return Labels(names if PAD_TAG in names else (*names, PAD_TAG))
+    return Labels(names if PAD_TAG in names else (*names, PAD_TAG), origin=str(options.label2id_path))
 
 
 def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
@@ -75,14 +77,14 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     if options.crf_target:
         from uer_ds.finetune.crf import CrfHead
 
-        return CrfHead(config.hidden_size, len(labels))
+        return CrfHead(config.hidden_size, len(labels), never=[labels.number(PAD_TAG)] * (PAD_TAG in labels.names))
     return TokenHead(config.hidden_size, len(labels), classes="tags")
 
 
 def tags_of(output: Output, labels: Labels) -> list[str]:
     """Names of the best tags, one for each token; [PAD] is never predicted for a token."""
-    best = output if output.ndim == 1 else output[:, : len(labels) - 1].argmax(-1)
-    return [labels.names[int(number)] for number in best]
+    allowed = [number for number, name in enumerate(labels.names) if name != PAD_TAG]
+    return [labels.names[allowed[best]] for best in output[:, allowed].argmax(-1)]
 
 
 def entities(tags: Sequence[str]) -> set[tuple[int, int, tuple[str, ...]]]:
@@ -127,5 +129,6 @@ TASK = Task(
     metric="f1",
     columns=lambda wanted: ("pred_label",),
     records=records,
+    by_token=("tags",),
     tokenizer="space",
 )

@@ -66,7 +66,8 @@ def known_labels(options: Any, tokenizer: Tokenizer) -> Labels:
                 f"{tokenizer.vocabulary.source}; expected one that the vocabulary has."
             )
     names = sorted(words, key=lambda label: words[label][0])
-    return Labels(tuple(names), tuple(words[name][0] for name in names), int(tokenizer.special.mask or 0))
+    origin = f"the prompt {options.prompt_id}"
+    return Labels(tuple(names), tuple(words[name][0] for name in names), int(tokenizer.special.mask or 0), origin)
 
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:

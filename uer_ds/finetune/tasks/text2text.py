@@ -96,5 +96,6 @@ TASK = Task(
     records=records,
     known_labels=known_labels,
     batch_of=with_decoder,
+    by_token=("lm",),
     target=("lm",),
 )

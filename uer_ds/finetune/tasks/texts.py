@@ -42,18 +42,31 @@ def read_texts(
     encode_rows: EncodeRows = one_row,
     columns: Sequence[str] = ("text_a",),
     gold_columns: Sequence[str] = (),
+    separator: str = " ",
 ) -> Iterator[Example]:
-    """One example a row; `columns` are always needed, `label` and `gold_columns` where answers are wanted."""
+    """One example a row; `columns` are always needed, `label` and `gold_columns` where answers are wanted.
+
+    `separator` stands between the items of a label that is a list.
+    """
     wanted = ["label", *gold_columns] if reading.gold else []
     pairs = "text_b" in columns_of(path)
 
     def examples(rows: list[Row]) -> Iterable[Example]:
         for row, encoded in zip(rows, encode_rows(reading.encoder, rows, pairs), strict=True):
             more = {column: row.text(column) for column in gold_columns}
-            gold = Gold(row.text("label").strip(), f"{path}: line {row.number}", more)
+            gold = Gold(row.text("label", separator).strip(), f"{path}: line {row.number}", more)
             yield Example(encoded, gold if reading.gold else None)
 
-    return in_blocks(read_rows(path, [*wanted, *columns]), examples)
+    return in_blocks(wanted_rows(read_rows(path, [*wanted, *columns]), reading), examples)
+
+
+def wanted_rows(rows: Iterable[Row], reading: Reading) -> Iterator[Row]:
+    """Without the empty rows, which are counted; all of them where every row is to be answered."""
+    for row in rows:
+        if row.empty and not reading.every_row:
+            reading.noticed["empty rows were left out"] += 1
+        else:
+            yield row
 
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:
