@@ -1,49 +1,73 @@
-"""A compilation that was killed never makes later runs wait."""
+"""A process that is killed while it compiles or loads one of DeepSpeed's parts never makes later runs wait."""
 
 from __future__ import annotations
 
 import os
-import time
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from uer_ds.engine.ops_cache import LONGEST_COMPILATION_SECONDS, TORCH_LOCK, cache_folder, enter, use_ops_cache
+from uer_ds.engine.ops_cache import KernelBaton, cache_folder, use_ops_cache
+
+DIES = """
+import os, sys
+from uer_ds.engine.ops_cache import KernelBaton
+KernelBaton(sys.argv[1]).try_acquire()
+os._exit(9)
+"""
 
 
-@pytest.fixture
-def guard(tmp_path: Path) -> Path:
-    path = tmp_path / "some_op" / TORCH_LOCK
-    path.parent.mkdir()
-    path.touch()
-    return path
+@pytest.fixture(autouse=True)
+def torch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Afterwards everything is as it was."""
+    from torch.utils import cpp_extension
+
+    monkeypatch.setattr(cpp_extension, "FileBaton", cpp_extension.FileBaton)
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
 
 
-def test_the_first_process_clears_what_the_dead_left(tmp_path: Path, guard: Path) -> None:
-    with enter(tmp_path):
-        assert not guard.exists()
+def test_what_the_dead_left_holds_nobody_up(tmp_path: Path) -> None:
+    """Neither a killed process's turn, nor a guard of torch's; beside living processes too."""
+    (tmp_path / "lock").touch()
+    died = subprocess.run([sys.executable, "-c", DIES, str(tmp_path / "lock")])
+    assert died.returncode == 9
+    baton = KernelBaton(str(tmp_path / "lock"))
+    assert baton.try_acquire()
+    baton.release()
 
 
-def test_a_living_process_keeps_its_guard(tmp_path: Path, guard: Path) -> None:
-    with enter(tmp_path):
-        guard.touch()
-        with enter(tmp_path):
-            assert guard.exists()
+def test_one_after_the_other(tmp_path: Path) -> None:
+    first, second, turn = KernelBaton(str(tmp_path / "lock")), KernelBaton(str(tmp_path / "lock")), threading.Event()
+    first.try_acquire()
+    waiting = threading.Thread(target=lambda: second.try_acquire() and turn.set(), daemon=True)
+    waiting.start()
+    assert not turn.wait(0.2)
+    first.release()
+    assert turn.wait(10)
+    second.release()
 
 
-def test_an_old_guard_goes_even_beside_the_living(tmp_path: Path, guard: Path) -> None:
-    with enter(tmp_path):
-        guard.touch()
-        old = time.time() - 2 * LONGEST_COMPILATION_SECONDS
-        os.utime(guard, (old, old))
-        with enter(tmp_path):
-            assert not guard.exists()
+def test_torch_uses_it_in_our_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils import cpp_extension
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = use_ops_cache()
+    assert folder == cache_folder() and folder.is_dir()
+    assert os.environ["TORCH_EXTENSIONS_DIR"] == str(folder)
+    assert cpp_extension.FileBaton is KernelBaton
+    assert use_ops_cache() == folder, "also where a parent process has chosen it"
 
 
-def test_the_users_own_folder_is_left_alone(tmp_path: Path, guard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs may share it, which know only torch's guard."""
+    from torch.utils import cpp_extension
+
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     assert use_ops_cache() is None
-    assert guard.exists()
+    assert cpp_extension.FileBaton is not KernelBaton
 
 
 def test_every_installation_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """Where DeepSpeed's C++ parts are compiled, and why that cannot hang.
 
-torch guards a compilation by a file that the compiling process removes when it is done. Killed in between, it leaves
-the file behind, and every later run on the machine waits for ever without a word. Here the folder is this program's
-own (one for each machine and installation), and every process that uses it holds a kernel lock, which dies with the
-process: who finds nobody else alive may clear what the dead have left.
+torch guards a part by a file that the process removes when the part is there. Killed in between, also where nothing is
+compiled any more, it leaves the file behind, and every later run on the machine waits for ever without a word. Here the
+folder is this program's own (one for each machine and installation), and the guard is a kernel lock, which dies with
+its process.
 """
 
 from __future__ import annotations
@@ -13,26 +13,48 @@ import hashlib
 import os
 import socket
 import sys
-import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-TORCH_LOCK = "lock"
-"""The name of torch's guard file in the folder of each compiled part."""
+LOCK_SUFFIX = ".kernel"
+"""Of the locked file's name: torch's own guards, of whatever process, mean nothing here."""
 
-LONGEST_COMPILATION_SECONDS = 1800.0
 
-_held: list[IO[str]] = []  # the kernel lock lives as long as the process
+class KernelBaton:
+    """Takes the place of torch's `FileBaton`: whoever wants a part waits for its turn, and makes sure that it is whole.
+
+    Cost: where torch lets the other ranks wait and load, each looks for itself whether there is something to compile;
+    0.1 seconds a rank.
+    """
+
+    def __init__(self, lock_file_path: str, *_: Any, **__: Any):
+        self._path = lock_file_path + LOCK_SUFFIX
+        self._file: IO[str] | None = None
+
+    def try_acquire(self) -> bool:
+        """True, when it is our turn."""
+        self._file = open(self._path, "a+")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def wait(self) -> None:
+        """Never needed: `try_acquire` has waited."""
+
+    def release(self) -> None:
+        """The next one's turn."""
+        if self._file is not None:
+            self._file.close()
 
 
 def use_ops_cache() -> Path | None:
-    """Choose the folder and clear it of dead processes' guards; None when the user has chosen TORCH_EXTENSIONS_DIR."""
-    if "TORCH_EXTENSIONS_DIR" in os.environ:
-        return None
+    """Choose the folder and the guard; None when the user has chosen TORCH_EXTENSIONS_DIR."""
     folder = cache_folder()
+    if os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(folder)) != str(folder):
+        return None
+    from torch.utils import cpp_extension
+
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
-    _held.append(enter(folder))
+    cpp_extension.FileBaton = KernelBaton  # type: ignore[misc,assignment]
     return folder
 
 
@@ -41,19 +63,3 @@ def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     installation = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
     return Path(base) / "uer_ds" / "ops" / f"{socket.gethostname()}-{installation}"
-
-
-def enter(folder: Path) -> IO[str]:
-    """Take the folder's kernel lock together with others; the returned file holds it. Clears guards when alone."""
-    file = (folder / "users").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        alone = True
-    except OSError:
-        alone = False
-    oldest = float("inf") if alone else time.time() - LONGEST_COMPILATION_SECONDS
-    for guard in folder.glob(f"*/{TORCH_LOCK}"):
-        if guard.stat().st_mtime < oldest:
-            guard.unlink(missing_ok=True)
-    fcntl.flock(file, fcntl.LOCK_SH)
-    return file
