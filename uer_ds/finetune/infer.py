@@ -32,7 +32,9 @@ from uer_ds.launch.place import Place
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_tensors
 from uer_ds.registry import TASKS
-from uer_ds.tokenizers import Tokenizer
+
+OUTPUT_LAYERS = ("output_layer_2.weight", "output_layer.weight", "classifier.weight")
+"""Last layers of heads, whose rows are the classes."""
 
 CHUNK = 16384
 """Examples in memory at a time."""
@@ -61,32 +63,44 @@ class Predictor:
         source = {name: tensor.read for name, tensor in start.source.items()}
         report = load_tensors(self.model, source, Path(path), file_name)
         if report.missing:
-            raise UserError(
-                f"{path}: has no {', '.join(report.missing[:3])}, so it was not fine-tuned for {run.task}; "
-                f"run `uer-ds finetune {run.task}` first."
-            )
+            raise self._other_model(", ".join(report.missing[:3]))
 
     def _description(self, path: Path, start: Start) -> tuple[Any, Labels, int]:
         """Options, labels and length of rows: what was given, else what the model's folder says."""
         run = self.run
-        if not (path / TASK_FILE).is_file():
-            return run.options(), self._labels(start.labels, start.tokenizer), run.paths.seq_length or 128
-        said = read_description(path)
+        folder = start.folder or path
+        if not (folder / TASK_FILE).is_file():
+            return run.options(), self._labels(start), run.paths.seq_length or 128
+        said = read_description(folder)
         if said.task != run.task:
             raise UserError(f"{path}: was fine-tuned for {said.task}, not {run.task}; `uer-ds predict {said.task}`.")
-        options = run.options(said.options)
-        return options, said.labels, run.paths.seq_length or said.seq_length
+        self._check_number(len(said.labels))
+        return run.options(said.options), said.labels, run.paths.seq_length or said.seq_length
 
-    def _labels(self, found: tuple[str, ...], tokenizer: Tokenizer) -> Labels:
-        known = self.task.known_labels(self.run.options(), tokenizer)
-        if known is not None or found:
-            return known or Labels(found)
-        if self.run.labels_num is None:
+    def _labels(self, start: Start) -> Labels:
+        """The classes where no fine-tuning of ours has written them down: the task's, the file's, or numbers."""
+        labels = self.task.known_labels(self.run.options(), start.tokenizer)
+        if labels is None:
+            size = next((start.source[name].shape[0] for name in OUTPUT_LAYERS if name in start.source), None)
+            if size is None:
+                raise self._other_model("head")
+            labels = Labels(start.labels or tuple(map(str, range(size))))
+        self._check_number(len(labels))
+        return labels
+
+    def _other_model(self, lacks: str) -> UserError:
+        task = self.run.task
+        return UserError(
+            f"{self.run.paths.load_model_path}: has no {lacks}, so it was not fine-tuned for {task}; "
+            f"run `uer-ds finetune {task}` first."
+        )
+
+    def _check_number(self, found: int) -> None:
+        given = self.run.labels_num
+        if given is not None and given != found:
             raise UserError(
-                f"--labels_num is missing, and {self.run.paths.load_model_path} does not tell it; give the number of "
-                "classes that the model was fine-tuned with."
+                f"--labels_num is {given}, but {self.run.paths.load_model_path} has {found} classes; leave it out."
             )
-        return Labels(tuple(map(str, range(self.run.labels_num))))
 
     def write(self, data: Path, output: Path, group: Group) -> None:
         """Answers for every row of `data` into `output`. Collective."""
