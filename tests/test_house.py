@@ -30,6 +30,7 @@ LEVELS = {
     "data": 3,
     "models": 4,
     "objectives": 4,
+    "plan": 5,
     "engine": 5,
     "demo": 1,
     "train": 6,

@@ -26,6 +26,7 @@ COMMANDS = {
     "finetune": ("uer_ds.cli.finetune", "fine-tune a model for a task"),
     "grid": ("uer_ds.cli.grid", "fine-tune with every setting of a grid, keep the best model"),
     "predict": ("uer_ds.cli.predict", "answers of a fine-tuned model"),
+    "plan": ("uer_ds.cli.plan", "memory, time and cost of a run before it is started"),
     "doctor": ("uer_ds.cli.doctor", "look at machines, network, disks and dataset before a long run"),
     "submit": ("uer_ds.cli.submit", "pre-train on several nodes: a SLURM job, or the hosts of a hostfile"),
     "check-node": ("uer_ds.cli.check_node", "say whether this machine can take part in a run"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uer_ds.cli.compat import modernise_pretrain
@@ -32,6 +32,10 @@ SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": 
 JSON_SECTIONS: dict[str, type] = {"model": ModelConfig, **SECTIONS}
 TOKENIZER_SECTIONS: dict[str, type] = {"tokenizer": TokenizerConfig, "target_tokenizer": TargetTokenizerConfig}
 ALL_SECTIONS: dict[str, type] = {**JSON_SECTIONS, **TOKENIZER_SECTIONS}
+
+Given = dict[str, Any]
+Completion = Callable[[Given, Given, tuple[Given, Given]], tuple[DataConfig, Given]]
+"""See `complete`."""
 
 
 modernise = modernise_pretrain
@@ -87,8 +91,11 @@ def run(args: argparse.Namespace) -> int:
         return pretrain(config, place, wish)
 
 
-def make_run_config(args: argparse.Namespace) -> RunConfig:
-    """Options over recipe over JSON over defaults, completed by what the dataset knows, checked."""
+def make_run_config(args: argparse.Namespace, completion: Completion | None = None) -> RunConfig:
+    """Options over recipe over JSON over defaults, completed by what the dataset knows, checked.
+
+    `completion` takes the place of the dataset where there is none yet.
+    """
     given = given_options(args)
     paths = PathConfig(**given["paths"])
     if paths.output_model_path is None:
@@ -101,7 +108,7 @@ def make_run_config(args: argparse.Namespace) -> RunConfig:
     if args.dynamic_masking:
         values["data"]["dup_factor"] = 0
     tokenizers = (given["tokenizer"], without_prefix(given["target_tokenizer"], "tgt_"))
-    data, sizes = complete(values["data"], {**from_json["model"], **given["model"]}, tokenizers)
+    data, sizes = (completion or complete)(values["data"], {**from_json["model"], **given["model"]}, tokenizers)
     try:
         model = ModelConfig(**sizes)
     except UserError as error:

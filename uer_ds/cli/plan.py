@@ -1,0 +1,150 @@
+"""Say before a run what it will take: memory of every ZeRO stage, largest micro-batch, tokens a second, days, money.
+
+Give it the options of `uer-ds pretrain` and the machines; it needs neither a dataset nor a GPU:
+  uer-ds plan --recipe bert_base --gpu h100 --nodes 4 --gpus_per_node 8 --price_per_gpu_hour 2.5
+  uer-ds plan --model roberta_L-12_H-768 --data_processor mlm --seq_length 512 --batch_size 64 --gpu 4090
+docs/plan.md says how the numbers come about and how far they were checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from uer_ds.cli import pretrain
+from uer_ds.cli.models import VOCABULARY, aligned
+from uer_ds.config.batches import settle_batches
+from uer_ds.config.data import SEQ_LENGTH, DataConfig
+from uer_ds.config.run import RunConfig
+from uer_ds.errors import UserError
+from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.plan.cluster import DEVICES, EFFICIENCY, Cluster, device
+
+modernise = pretrain.modernise
+
+DEVICE = "h100"
+ENGINE = "zero1_bf16"
+"""What is planned for on GPUs where nobody names a DeepSpeed JSON; only its precision matters."""
+
+OWN_FIGURES = {
+    "gpu_memory_gb": ("memory_gb", "memory of a device in GB"),
+    "gpu_tflops": ("tflops", "peak of a device in TFLOP/s, bfloat16"),
+    "node_bandwidth_gb": ("node_bandwidth_gb", "GB/s between the devices of a node, one direction"),
+    "network_bandwidth_gb": ("network_bandwidth_gb", "GB/s of a node's network, one direction"),
+}
+"""Option -> the field of `Device` that it replaces, and what it is."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The machines, then the options of a run."""
+    group = parser.add_argument_group("machines")
+    group.add_argument("--gpu", default=DEVICE, metavar="NAME", help=f"one of {', '.join(DEVICES)} (default: {DEVICE})")
+    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: 1)")
+    group.add_argument("--gpus_per_node", type=int, default=1, metavar="N", help="devices of each (default: 1)")
+    for option, (_, text) in OWN_FIGURES.items():
+        group.add_argument(f"--{option}", type=float, metavar="X", help=f"{text} (default: the card's)")
+    text = f"share of the peak that products reach (default: {EFFICIENCY:g})"
+    group.add_argument("--efficiency", type=float, default=EFFICIENCY, metavar="X", help=text)
+    group.add_argument("--price_per_gpu_hour", type=float, metavar="X", help="price of a device for an hour")
+    group.add_argument("--vocab_size", type=int, default=argparse.SUPPRESS, metavar="N", help="words of the vocabulary")
+    text = "mean length of documents in packed rows (default: a whole row)"
+    group.add_argument("--document_tokens", type=int, metavar="N", help=text)
+    group.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    pretrain.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    from uer_ds.plan import choices, report  # torch
+
+    cluster = make_cluster(args)
+    config, vocabulary = make_run_config(args, cluster)
+    plan = choices.plan_of(config, cluster.processes, cluster.device.kind, args.document_tokens)
+    found = list(choices.choices(plan, cluster))
+    chosen = choices.best(found)
+    print("\n".join(report.introduction(plan, cluster, vocabulary)), end="\n\n")
+    print("\n".join(aligned(report.table(plan, cluster, found), report.NUMBERS)), end="\n\n")
+    print(report.recommendation(plan, cluster, chosen, words(args.arguments)))
+    if args.json:
+        Path(args.json).write_text(json.dumps(report.as_json(plan, cluster, found, chosen), indent=1) + "\n")
+    return 0
+
+
+def make_cluster(args: argparse.Namespace) -> Cluster:
+    """The machines as the options describe them."""
+    for name in ("nodes", "gpus_per_node", "efficiency", *OWN_FIGURES, "price_per_gpu_hour", "document_tokens"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise UserError(f"--{name} is {value}; expected a number above 0.")
+    if args.efficiency > 1:
+        raise UserError(f"--efficiency is {args.efficiency:g}; expected a share of the peak, up to 1.")
+    given = {field: getattr(args, option) for option, (field, _) in OWN_FIGURES.items()}
+    chosen = dataclasses.replace(device(args.gpu), **{key: value for key, value in given.items() if value is not None})
+    return Cluster(args.gpu, chosen, args.nodes, args.gpus_per_node, args.efficiency, args.price_per_gpu_hour)
+
+
+def make_run_config(args: argparse.Namespace, cluster: Cluster) -> tuple[RunConfig, str]:
+    """The run on all processes of the cluster, and where its vocabulary comes from."""
+    args.world_size = cluster.processes
+    if not hasattr(args, "output_model_path"):
+        args.output_model_path = "."
+    if not hasattr(args, "ds_config") and not hasattr(args, "recipe") and cluster.device.kind != "cpu":
+        args.ds_config = ENGINE
+    said = []
+
+    def completion(
+        data: dict[str, Any], model: dict[str, Any], tokenizers: tuple[dict[str, Any], dict[str, Any]]
+    ) -> tuple[DataConfig, dict[str, Any]]:
+        if "dataset_path" in data:
+            said.append("the dataset's")
+            return pretrain.complete(data, model, tokenizers)
+        size, where = vocabulary(model, tokenizers[0])
+        said.append(where)
+        processor = data.get("data_processor") or model.get("data_processor") or usual_objective(model)
+        usual = {"seq_length": SEQ_LENGTH, "tgt_seq_length": SEQ_LENGTH}
+        whole = DataConfig(**{**usual, **data, "data_processor": processor})
+        return whole, {**model, "vocab_size": size, "data_processor": processor}
+
+    config = pretrain.make_run_config(args, completion)
+    if config.train.tensor_parallel_size > 1:
+        raise UserError("plan knows no --tensor_parallel_size; leave it out and compare ZeRO stage 3.")
+    return settle_batches(config, cluster.processes)[0], said[0]
+
+
+def vocabulary(model: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[int, str]:
+    """Its size, and who says so."""
+    if "vocab_path" in tokenizer or "spm_model_path" in tokenizer:
+        from uer_ds.tokenizers import load_tokenizer
+
+        lower = tokenizer.get("do_lower_case", "true") == "true"
+        return load_tokenizer(**{**tokenizer, "do_lower_case": lower}).vocab_size, "of the vocabulary's file"
+    if model.get("vocab_size"):
+        return model["vocab_size"], "as given"
+    return VOCABULARY, "as google_zh_vocab.txt has; else --vocab_size or --vocab_path"
+
+
+def usual_objective(model: dict[str, Any]) -> str:
+    """The first objective with labels for the model's targets."""
+    target = tuple(model.get("target", ("mlm",)))
+    decoder = bool(model.get("decoder"))
+    fitting = (s.name for s in OBJECTIVE_SPECS.values() if s.targets == target and s.decoder == decoder)
+    return next(fitting, "mlm")
+
+
+OURS = ("--gpu", "--nodes", "--gpus_per_node", "--efficiency", "--price_per_gpu_hour", "--document_tokens", "--json")
+REPLACED = ("--ds_config", "--batch_size", "--vocab_size")
+
+
+def words(given: list[str]) -> str:
+    """The options of the run itself, without ours and without those that the recommendation replaces."""
+    left, drop = [], {*OURS, *REPLACED, *(f"--{name}" for name in OWN_FIGURES)}
+    skipping = False
+    for word in given:
+        if word.startswith("--"):
+            skipping = word.split("=")[0] in drop or word == "--deepspeed_checkpoint_activations"
+        if not skipping:
+            left.append(word)
+    return " ".join(left)

@@ -1,0 +1,124 @@
+"""Every way to divide a run (ZeRO stage, offloading, recomputation) with its memory and time, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from uer_ds.config.run import RunConfig
+from uer_ds.models.model import Model, build_model
+from uer_ds.plan.cluster import Cluster
+from uer_ds.plan.division import Division, division_of
+from uer_ds.plan.memory import Memory, Subject, peak
+from uer_ds.plan.rows import Rows, rows_of
+from uer_ds.plan.timing import Time, update_time
+
+MARGIN = 0.1
+"""Share of a device's memory that stays free, for what no formula knows."""
+
+LARGEST = 2**14
+"""Rows of a micro-batch that no search goes beyond."""
+
+WAYS = ((0, False), (1, False), (2, False), (2, True), (3, False), (3, True))
+"""Stage and offloading of the files in `ds_configs/`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is planned: the run's model (without weights), rows, engine and update."""
+
+    run: RunConfig
+    model: Model
+    subject: Subject
+    division: Division
+    rows: Rows
+    update_rows: int | None
+    """Rows of an update on one process; None: one micro-batch, whatever its size."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way; `batch_size`: the largest micro-batch that fits, 0: not even one row. `memory` and `time` are those of
+    `rows` in a micro-batch: that of the options, or `batch_size` where this is smaller."""
+
+    division: Division
+    recompute: int
+    rows: int
+    batch_size: int
+    memory: Memory
+    time: Time
+
+    @property
+    def engine(self) -> str:
+        """The name of the DeepSpeed JSON under `ds_configs/`."""
+        name = f"zero{self.division.stage}" + ("_offload" if self.division.offload else "")
+        return name + ("_bf16" if self.division.low_precision else "")
+
+
+def plan_of(run: RunConfig, processes: int, device: str, document_tokens: int | None = None) -> Plan:
+    """The plan of `run` on `processes` processes with a "cpu" or a "gpu" each."""
+    with torch.device("meta"):
+        model = build_model(run.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    train = run.train
+    recompute = train.deepspeed_checkpoint_layers_num if train.deepspeed_checkpoint_activations else 0
+    readers = max(1, processes // run.processes_together)
+    update_rows = train.global_batch_size // readers if train.global_batch_size else None
+    accumulation = train.accumulation_steps or 1
+    subject = Subject(run.model, count, run.optim.optimizer, device, recompute, accumulation)
+    return Plan(run, model, subject, division_of(run.engine, processes), rows_of(run, document_tokens), update_rows)
+
+
+def choices(plan: Plan, cluster: Cluster) -> Iterator[Choice]:
+    """All ways, with and without recomputation where a model has layers that can be; on CPUs nothing is offloaded."""
+    layers = plan.run.train.deepspeed_checkpoint_layers_num
+    transformer = "transformer" in (plan.run.model.encoder, plan.run.model.decoder)
+    for stage, offload in WAYS:
+        if offload and cluster.device.kind == "cpu":
+            continue
+        for recompute in (0, layers) if transformer else (0,):
+            yield choice(plan, plan.division.at(stage, offload), recompute, cluster)
+
+
+def choice(plan: Plan, division: Division, recompute: int, cluster: Cluster) -> Choice:
+    """One way."""
+    plan = replace(plan, subject=replace(plan.subject, recompute=recompute), division=division)
+    room = (1 - MARGIN) * cluster.device.memory_gb * 1e9
+    largest = largest_batch(plan, room)
+    rows = min(plan.rows.rows, largest) or 1
+    subject = for_rows(plan, rows)
+    time = update_time(subject, plan.model, division, plan.rows.of(rows), cluster)
+    return Choice(division, recompute, rows, largest, peak(subject, division, plan.rows.of(rows)), time)
+
+
+def for_rows(plan: Plan, rows: int) -> Subject:
+    """The subject with as many micro-batches of `rows` as make an update."""
+    if plan.update_rows is None:
+        return plan.subject
+    return replace(plan.subject, accumulation=max(1, plan.update_rows // rows))
+
+
+def largest_batch(plan: Plan, room: float) -> int:
+    """The largest micro-batch whose memory is at most `room` bytes; 0: not even one row.
+
+    A divisor of this process's rows of an update where --global_batch_size says how many they are, else a power of two.
+    """
+
+    def fits(rows: int) -> bool:
+        return peak(for_rows(plan, rows), plan.division, plan.rows.of(rows)).total <= room
+
+    return max(filter(fits, _sizes(plan.update_rows)), default=0)
+
+
+def _sizes(update_rows: int | None) -> Iterable[int]:
+    if update_rows is None:
+        return (2**power for power in range(LARGEST.bit_length()))
+    return (rows for rows in range(1, min(update_rows, LARGEST) + 1) if update_rows % rows == 0)
+
+
+def best(found: Iterable[Choice]) -> Choice | None:
+    """The fastest of those that fit; the least ZeRO stage among equals. None: nothing fits."""
+    fitting = [one for one in found if one.batch_size]
+    return max(fitting, key=lambda one: (round(one.time.tokens_per_second, -1), -one.division.stage), default=None)
