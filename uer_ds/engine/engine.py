@@ -16,6 +16,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
@@ -230,8 +231,15 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the model and all that DeepSpeed holds on to, for processes that train one model after another."""
+        parameters = list(self.model.parameters())
+        held = [*self.model.modules(), *parameters, self._engine.optimizer, self._engine]
         self._engine.destroy()
         self._engine = None
+        FWD_MODULE_STACK.clear()  # ZeRO-3's list of the modules that are running has the model at its bottom
+        for part in held:
+            vars(part).clear()  # hooks and classes that ZeRO-3 has made know them, and torch keeps those for ever
+        for parameter in parameters:
+            parameter.data, parameter.grad = parameter.data.new_empty(0), None
         gc.collect()  # engine, optimizer and hooks refer to each other
         get_accelerator().empty_cache()
 

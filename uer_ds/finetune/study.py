@@ -159,16 +159,16 @@ class Study:
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def hopeless(self, epoch: int, value: float) -> bool:
-        """Report the metric after an epoch; whether the trial is below the median of the others."""
+        """Report the metric after an epoch; whether the trial is below the median of the others, or no longer ours."""
         assert self._taken
-        self._taken.trial.report(value, epoch)
-        return bool(self._taken.trial.should_prune())
+        with suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._taken.trial.report(value, epoch)
+            return bool(self._taken.trial.should_prune())
+        return True
 
     def complete(self, value: float, scores: Mapping[str, float]) -> bool:
         """The trial is done; False when it was given to another process in the meantime."""
-        assert self._taken
-        self._taken.trial.set_user_attr("scores", dict(scores))
-        return self._tell("COMPLETE", value if value == value else float("-inf"))
+        return self._tell("COMPLETE", value if value == value else float("-inf"), scores)
 
     def prune(self) -> bool:
         """The trial was ended since others are better."""
@@ -179,11 +179,13 @@ class Study:
         if self._taken:
             self._tell("FAIL")
 
-    def _tell(self, state: str, value: float | None = None) -> bool:
+    def _tell(self, state: str, value: float | None = None, scores: Mapping[str, float] | None = None) -> bool:
         taken, self._taken = self._taken, None
         assert taken
         taken.beat.stop()
         try:
+            if scores is not None:
+                taken.trial.set_user_attr("scores", dict(scores))
             self._study.tell(taken.number, value, state=self._optuna.trial.TrialState[state])
         except (ValueError, self._optuna.exceptions.UpdateFinishedTrialError):
             return False
