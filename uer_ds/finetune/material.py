@@ -57,36 +57,46 @@ class Material:
         return replace(self, train=train, dev=dev)
 
 
-def read_material(run: FinetuneRun, tokenizer_given: bool) -> Material:
+def read_material(run: FinetuneRun, tokenizer_given: bool, dev: bool = True) -> Material:
     """Read everything that `run` names, the test file too: what is wrong with a label is found before training.
 
-    `tokenizer_given`: whether the options name a tokenizer; otherwise it comes with the weights.
+    `tokenizer_given`: whether the options name a tokenizer; otherwise it comes with the weights. `dev`: whether there
+    is a dev file; folds are held out of the training file.
     """
     task: Task = TASKS[run.task]
     paths = run.paths
+    if run.training.map_labels and not task.numbered:
+        raise UserError(f"--map_labels is not for {task.name}, whose labels are no numbers of classes; leave it out.")
     start = find_start(task, paths.pretrained_model_path, paths.config_path, run.model, run.tokenizer, tokenizer_given)
     refuse_long_rows(start.config, run.training.seq_length, "--seq_length")
     encoder = Encoder(start.tokenizer, run.training.seq_length)
     noticed: list[str] = []
-    train, dev = (read_examples(run, task, encoder, part, noticed) for part in ("train", "dev"))
+    train = read_examples(run, task, encoder, "train", noticed)
+    held_out = read_examples(run, task, encoder, "dev", noticed) if dev else []
     test = read_examples(run, task, encoder, "test", noticed) if run.paths.test_path else []
     labels = task.known_labels(run.options, start.tokenizer)
     if labels is None:
         labels = task.labels(train, run.options, run.training.map_labels)
-    material = Material(run, task, start, encoder, train, dev, labels, test, tuple(noticed))
-    for example in (*train, *dev, *test):
+    material = Material(run, task, start, encoder, train, held_out, labels, test, tuple(noticed))
+    for example in (*train, *held_out, *test):
         material.values(example)
     return material
 
 
 def refuse_long_rows(config: ModelConfig, length: int, option: str) -> None:
     """Raise UserError when rows of `length` tokens are longer than a position table that `config` has."""
-    for part in (config, config.stream_0, config.stream_1):
-        if part is not None and "pos" in part.embedding and length > part.max_seq_length:
-            raise UserError(
-                f"{option} is {length}, but the model's position table has {part.max_seq_length} rows "
-                f"(max_seq_length); give {option} {part.max_seq_length} or less."
-            )
+    rows = position_rows(config)
+    if rows is not None and length > rows:
+        raise UserError(
+            f"{option} is {length}, but the model's position table has {rows} rows (max_seq_length); "
+            f"give {option} {rows} or less."
+        )
+
+
+def position_rows(config: ModelConfig) -> int | None:
+    """Rows of the model's shortest position table; None where it has none."""
+    parts = [part for part in (config, config.stream_0, config.stream_1) if part is not None]
+    return min((part.max_seq_length for part in parts if "pos" in part.embedding), default=None)
 
 
 def read_examples(run: FinetuneRun, task: Task, encoder: Encoder, part: str, noticed: list[str]) -> list[Example]:
