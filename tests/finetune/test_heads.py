@@ -246,6 +246,12 @@ def test_greedy_answers_are_the_likeliest_tokens_until_the_end() -> None:
             best = int(model.body.logits(one)["lm"][0, -1].argmax())
             assert token == (3 if 3 in so_far[1:] else best)
             so_far.append(token)
+    calls = []
+    model.body.encoder.register_forward_hook(lambda *_: calls.append("encoder"))
+    model.body.decoder.register_forward_hook(lambda *_: calls.append("decoder"))
+    every = TextHead(start=2, end=int(found[0, 0]), longest=5)
+    assert set(every.answer(model.body, Batch(rows.ids[:1], rows.segments[:1])).flatten().tolist()) == {every.end}
+    assert calls == ["encoder", "decoder"]  # the source is read once, and nothing is computed after the end
 
 
 def test_choices_stand_one_after_the_other() -> None:

@@ -140,8 +140,8 @@ def test_the_head_tells_the_number_of_classes(folder: Path, tmp_path: Path) -> N
     head |= {"output_layer_2.weight": (3, 16), "output_layer_2.bias": (3,)}
     save_weights({**weights, **{name: torch.zeros(shape) for name, shape in head.items()}}, tmp_path / "model.bin")
 
-    def predictor(path: Path, **more: Any) -> Predictor:
-        paths = PredictPaths(str(path), "in", "out", str(folder / "bert.json"))
+    def predictor(path: Path, seq_length: int | None = None, **more: Any) -> Predictor:
+        paths = PredictPaths(str(path), "in", "out", str(folder / "bert.json"), seq_length=seq_length)
         return Predictor(
             PredictRun("classifier", paths, TokenizerConfig(vocab_path=str(folder / "vocab.txt")), **more), True
         )
@@ -149,5 +149,7 @@ def test_the_head_tells_the_number_of_classes(folder: Path, tmp_path: Path) -> N
     assert predictor(tmp_path / "model.bin").labels.names == ("0", "1", "2")
     with pytest.raises(UserError, match=r"--labels_num is 4, but .* has 3 classes"):
         predictor(tmp_path / "model.bin", labels_num=4)
+    with pytest.raises(UserError, match="--seq_length is 17, but the model's position table has 16 rows"):
+        predictor(tmp_path / "model.bin", seq_length=17)
     with pytest.raises(UserError, match="has no head, so it was not fine-tuned for classifier"):
         predictor(folder / "bert.bin")

@@ -14,6 +14,7 @@ from uer_ds.data.batch import IGNORE
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example, ExampleSet
+from uer_ds.finetune.metrics import entity_report
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1, units
 from uer_ds.finetune.task import Labels, Reading, Task, Wanted
 from uer_ds.finetune.tasks import ner
@@ -129,11 +130,33 @@ def test_the_surest_window_answers_and_one_character_is_an_answer(tokenizer: Tok
 
 
 def test_answers_that_do_not_stand_there_are_left_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    assert examples("cmrc", tmp_path / "a.json", article(("好坏", 4)), tokenizer) == []
+    reading = Reading(Encoder(tokenizer, 16), TASK_OPTIONS["cmrc"]())
+    task, path = TASKS["cmrc"], tmp_path / "a.json"
+    path.write_text(article(("好天", 4)), encoding="utf-8")
+    assert list(task.read(path, reading)) == [] and list(reading.noticed.values()) == [1]
+    evaluation = Reading(Encoder(tokenizer, 512), TASK_OPTIONS["cmrc"](), part="dev")
+    [wrong] = task.read(path, evaluation)  # it counts against the model all the same
+    assert task.values(wrong, Labels(), None) == {"start": 0, "end": 0}
+    assert task.score([wrong], [np.eye(len(wrong), 2, dtype=np.float32)], Labels(), None).values["f1"] < 100
+    path.write_text(article(), encoding="utf-8")
+    [without] = task.read(path, evaluation)
+    scored = task.score([without], [np.zeros((len(without), 2), np.float32)], Labels(), None)
+    assert "Total: 0, Skip: 1" in scored.lines[0] and scored.values["average"] == 0.0
     long = examples("cmrc", tmp_path / "a.json", article(("好坏", 5), question="天" * 90), tokenizer)
     assert all(len(example) <= 16 and example.source.length >= 1 for example in long) and len(long) > 1
     with pytest.raises(UserError, match="has no list 'data'"):
         examples("cmrc", tmp_path / "a.json", "{}", tokenizer)
+
+
+def test_an_answer_stands_where_it_is_nearest_to_its_place(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from uer_ds.finetune.tasks.cmrc import nearest_place
+
+    assert [nearest_place("好坏", CONTEXT, start) for start in (0, 5, 9, 10, 99, None)] == [5, 5, 5, 13, 13, 5]
+    assert nearest_place("坏好", CONTEXT, 3) == -1
+    reading = Reading(Encoder(tokenizer, 512), TASK_OPTIONS["cmrc"]())
+    (tmp_path / "a.json").write_text(article(("好坏", 4)), encoding="utf-8")
+    [found] = TASKS["cmrc"].read(tmp_path / "a.json", reading)
+    assert found.gold == ("好坏", 5) and sum(reading.noticed.values()) == 1
 
 
 def test_answers_are_compared_as_cmrc_does() -> None:
@@ -154,6 +177,9 @@ def test_choices_are_rows_and_missing_ones_are_never_chosen(tokenizer: Tokenizer
     answer = outputs([0, 2, 1, 9])
     assert list(task.records(zip([found], answer, strict=True), Labels(), Wanted())) == [("1-2", 1)]
     assert task.score([found], answer, Labels(), options).values["accuracy"] == 1.0
+    reading = Reading(Encoder(tokenizer, 16), options)
+    (tmp_path / "a.json").write_text(json.dumps([[["天"], [asked, {**asked, "answer": "坏"}], "1"]]), "utf-8")
+    assert len(list(task.read(tmp_path / "a.json", reading))) == 1 and sum(reading.noticed.values()) == 1
     with pytest.raises(UserError, match="entry 0 is not of C3's form"):
         examples("c3", tmp_path / "a.json", "[[1]]", tokenizer)
 
@@ -168,7 +194,7 @@ def test_blanks_are_masked_but_the_one_in_question_is_left_out(tokenizer: Tokeni
     task = TASKS["chid"]
     pairs = zip([first, second], outputs([5, 1, 99], [6, 2, 99]), strict=True)
     assert task.document(task.records(pairs, Labels(), Wanted())) == {"#idiom000001#": 1, "#idiom000002#": 0}
-    with pytest.raises(UserError, match="has no answer for #idiom000003#"):
+    with pytest.raises(UserError, match=r"the answer for #idiom000003# of .* is None; expected the number of one of"):
         bad = {**line, "content": ["#idiom000003#"]}
         examples("chid", tmp_path / "a.txt", json.dumps(bad), tokenizer, **options)
 
@@ -230,6 +256,9 @@ def test_targets_follow_themselves_and_answers_end(tokenizer: Tokenizer, tmp_pat
     assert list(task.records(pairs, labels, Wanted(tokenizer=tokenizer))) == [("好坏",), ("书好",)]
     batch = task.batch_of(found, 0)
     assert batch.decoder is not None and batch.decoder.segments.sum().item() == 7
+    reading = Reading(Encoder(tokenizer, 16), TASK_OPTIONS["text2text"](tgt_seq_length=3))
+    assert [len(e.rows[1]) for e in task.read(tmp_path / "a.tsv", reading)] == [3, 3]
+    assert dict(reading.noticed) == {"targets were cut at 3 tokens": 1}
 
 
 def test_entities_begin_with_b_and_end_before_outside_or_another_b() -> None:
@@ -239,6 +268,14 @@ def test_entities_begin_with_b_and_end_before_outside_or_another_b() -> None:
         (4, 5, ("B-LOC",)),
         (5, 8, ("B-ORG", "I-ORG", "I-LOC")),
     }
+
+
+def test_each_type_of_entity_is_reported() -> None:
+    pytest.importorskip("seqeval")
+    report = entity_report([["B-LOC", "I-LOC", "O", "B-PER"]], [["B-LOC", "I-LOC", "O", "O"]])
+    rows = {line.split()[0]: line.split()[1:] for line in report}
+    assert rows["LOC"] == ["1.000", "1.000", "1.000", "1"] and rows["PER"][:3] == ["0.000"] * 3
+    assert entity_report([["NOUN"]], [["VERB"]]) == []  # tags without entities
 
 
 def test_entity_scores(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from uer_ds.cli.compat import modernise_pretrain
 from uer_ds.cli.parser import Parser, add_config_options, given_values
+from uer_ds.cli.progress import ProgressBar
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.finetune import TASK_OPTIONS, PredictPaths, PredictRun
 from uer_ds.config.model import ModelConfig
@@ -41,4 +43,8 @@ def run(args: argparse.Namespace) -> int:
     config = PredictRun(args.task, PredictPaths(**paths), TokenizerConfig(**tokenizer), given, model, labels_num)
     from uer_ds.finetune.infer import run_prediction  # torch: seconds
 
-    return run_prediction(config, bool(tokenizer), find_place(os.environ))
+    place = find_place(os.environ)
+    if place.rank or not sys.stderr.isatty():
+        return run_prediction(config, bool(tokenizer), place)
+    with ProgressBar("predicting", unit="rows") as bar:
+        return run_prediction(config, bool(tokenizer), place, bar)

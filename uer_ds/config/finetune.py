@@ -163,6 +163,7 @@ class ChidOptions:
     max_choices_num: int = option(10, "candidates for a blank")
     train_answer_path: str | None = option(None, "JSON file of the training data's answers, tag -> number")
     dev_answer_path: str | None = option(None, "JSON file of the dev data's answers, tag -> number")
+    test_answer_path: str | None = option(None, "JSON file of the test data's answers, tag -> number")
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,9 @@ class PredictPaths:
         "", "the fine-tuned model: folder of a fine-tuning run, UER .bin, or Hugging Face folder"
     )
     test_path: str = option("", "data without labels: .tsv with a header line, .jsonl or .parquet")
-    prediction_path: str = option("", "where answers are written: .tsv, .jsonl or .parquet by its ending")
+    prediction_path: str = option(
+        "", "where answers are written: .tsv, .jsonl, .parquet by its ending; others: as UER-py writes this task's"
+    )
     config_path: str | None = option(None, "model JSON, or the name of one; default: the one beside the weights")
     batch_size: int = option(64, "examples in a batch of one process")
     seq_length: int | None = option(None, "longest row in tokens; default: that of the training, else 128")

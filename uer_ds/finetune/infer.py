@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -22,10 +22,12 @@ from uer_ds.engine.machine import device
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example
+from uer_ds.finetune.material import position_rows, refuse_long_rows
 from uer_ds.finetune.model import TaskModel, file_name
 from uer_ds.finetune.output import prediction_file
 from uer_ds.finetune.predict import predict
 from uer_ds.finetune.result import TASK_FILE, read_description
+from uer_ds.finetune.rows import count_rows
 from uer_ds.finetune.start import Start, find_start
 from uer_ds.finetune.task import Labels, Pair, Reading, Task, Wanted
 from uer_ds.launch.place import Place
@@ -36,14 +38,29 @@ from uer_ds.registry import TASKS
 OUTPUT_LAYERS = ("output_layer_2.weight", "output_layer.weight", "classifier.weight")
 """Last layers of heads, whose rows are the classes."""
 
+USUAL_LENGTH = 128
+"""Tokens in a row where nothing tells it, as in UER-py."""
+
 CHUNK = 16384
 """Examples in memory at a time."""
 
 
-def run_prediction(run: PredictRun, tokenizer_given: bool, place: Place) -> int:
-    """Predict as the process `place`; returns the exit status."""
+class Bar(Protocol):
+    """What shows how far a prediction is."""
+
+    def start(self, total_bytes: int) -> None:
+        """Expect so much."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """So much more is done."""
+        ...
+
+
+def run_prediction(run: PredictRun, tokenizer_given: bool, place: Place, bar: Bar | None = None) -> int:
+    """Predict as the process `place`; returns the exit status. `bar` is for a person who watches."""
     with distributed.joined(place) as group:
-        predictor = Predictor(run, tokenizer_given)
+        predictor = Predictor(run, tokenizer_given, bar)
         predictor.write(Path(run.paths.test_path), Path(run.paths.prediction_path), group)
     return 0
 
@@ -51,12 +68,14 @@ def run_prediction(run: PredictRun, tokenizer_given: bool, place: Place) -> int:
 class Predictor:
     """A fine-tuned model, ready to answer."""
 
-    def __init__(self, run: PredictRun, tokenizer_given: bool):
-        self.run, self.read = run, 0
+    def __init__(self, run: PredictRun, tokenizer_given: bool, bar: Bar | None = None):
+        self.run, self.read, self.bar = run, 0, bar
         self.task: Task = TASKS[run.task]
         path = run.paths.load_model_path
         start = find_start(self.task, path, run.paths.config_path, run.model, run.tokenizer, tokenizer_given)
         self.options, self.labels, length = self._description(Path(path), start)
+        refuse_long_rows(start.config, length, "--seq_length")
+        self._refuse_columns()
         self.encoder = Encoder(start.tokenizer, length)
         head = self.task.head(start.config, self.labels, self.options)
         self.model = TaskModel(build_model(start.config), head).to(device()).eval()
@@ -70,7 +89,8 @@ class Predictor:
         run = self.run
         folder = start.folder or path
         if not (folder / TASK_FILE).is_file():
-            return run.options(), self._labels(start), run.paths.seq_length or 128
+            usual = min(USUAL_LENGTH, position_rows(start.config) or USUAL_LENGTH)
+            return run.options(), self._labels(start), run.paths.seq_length or usual
         said = read_description(folder)
         if said.task != run.task:
             raise UserError(f"{path}: was fine-tuned for {said.task}, not {run.task}; `uer-ds predict {said.task}`.")
@@ -87,6 +107,13 @@ class Predictor:
             labels = Labels(start.labels or tuple(map(str, range(size))))
         self._check_number(len(labels))
         return labels
+
+    def _refuse_columns(self) -> None:
+        """Raise UserError for an option that asks for what the task's answers do not have."""
+        paths, offered = self.run.paths, self.task.columns(Wanted(logits=True, prob=True))
+        for name, asked in (("logits", paths.output_logits), ("prob", paths.output_prob)):
+            if asked and name not in offered:
+                raise UserError(f"--output_{name}: answers of {self.run.task} have no {name}; leave it out.")
 
     def _other_model(self, lacks: str) -> UserError:
         task = self.run.task
@@ -106,11 +133,14 @@ class Predictor:
         """Answers for every row of `data` into `output`. Collective."""
         wanted = Wanted(self.run.paths.output_logits, self.run.paths.output_prob, self.encoder.tokenizer)
         began = time.perf_counter()
+        total = count_rows(data) if self.bar else None
+        if self.bar and total is not None:
+            self.bar.start(total)
         pairs = self.pairs(data, group)
         if not group.place.is_first:
             deque(pairs, maxlen=0)  # help with every chunk
             return
-        with prediction_file(output, self.task.columns(wanted), self.task.document) as writer:
+        with prediction_file(output, self.task.columns(wanted), self.task.document, self.task.json_lines) as writer:
             writer.write(self.task.records(pairs, self.labels, wanted))
         seconds = time.perf_counter() - began
         print(f"{output}: {self.read:,} rows, {self.read / seconds:,.0f} rows/s", flush=True)
@@ -130,4 +160,5 @@ class Predictor:
             return self.model(batch.to(device()), predict=True)
 
         pad = self.encoder.special("pad")
-        return predict(run, examples, self.task.batch_of, pad, self.run.paths.batch_size, group)
+        advance = self.bar.advance if self.bar else lambda count: None
+        return predict(run, examples, self.task.batch_of, pad, self.run.paths.batch_size, group, advance)

@@ -5,6 +5,7 @@ Packages are imported when they are needed; without one, a sentence says how to 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -59,6 +60,20 @@ def text_scores(found: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) 
     correct, total = sum(list(a) == list(b) for a, b in zip(found, right, strict=True)), len(right)
     values = {"accuracy": correct / total, "bleu": bleu, "chrf": chrf, "rouge_l": 100 * sum(rouge) / total}
     return Scores(values, (f"Acc. (Correct/Total): {correct / total:.4f} ({correct}/{total})",))
+
+
+def entity_report(right: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of precision, recall, F1 and number for each type of entity, by seqeval; none where it is not installed."""
+    try:
+        from seqeval.metrics import classification_report
+    except ImportError:
+        return []
+    if not any(tag.startswith("B") for tags in (*right, *found) for tag in tags):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tags that seqeval does not know are spans for it all the same
+        text: str = classification_report([list(t) for t in right], [list(t) for t in found], digits=3, zero_division=0)
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def rouge_l(found: Sequence[int], right: Sequence[int]) -> float:

@@ -1,6 +1,7 @@
-"""Prediction files: .tsv as UER-py writes them, .jsonl, .parquet; written under another name and renamed at the end.
+"""Prediction files, as UER-py writes them or .tsv, .jsonl, .parquet; whole or absent.
 
-In TSV a list of numbers is separated by blanks, and every tag of a list of tags is followed by one.
+In TSV a list of numbers is separated by blanks, and every tag of a list of tags is followed by one; tabs and line ends
+in texts become blanks.
 Lists of several tasks are joined by vertical bars, their numbers rounded to four places.
 """
 
@@ -18,6 +19,9 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.encode import BLOCK
 
 Record = tuple[Any, ...]
+
+BREAKS = str.maketrans("\t\r\n", "   ")
+"""What would break a row of TSV."""
 
 
 class Writer(Protocol):
@@ -37,16 +41,22 @@ Document = Callable[[Iterable[Record]], Any]
 
 
 @contextmanager
-def prediction_file(path: Path, columns: Sequence[str], document: Document | None = None) -> Iterator[Writer]:
+def prediction_file(
+    path: Path, columns: Sequence[str], document: Document | None = None, json_lines: bool = False
+) -> Iterator[Writer]:
     """A writer whose file gets the name `path` when the `with` block ends without an error.
 
-    The ending of the name chooses the format. `document` is what a .json file of this task holds.
+    .tsv, .jsonl and .parquet are what they say. Any other ending gets what UER-py writes: one JSON value made by
+    `document`, a line of JSON for each answer (`json_lines`, and .json where there is no document), or TSV.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer: Writer | None = JsonWriter(partial, document) if path.suffix == ".json" and document else None
-        writer = writer or _WRITERS.get(path.suffix, TsvWriter)(partial, columns)
+        if document and path.suffix not in _WRITERS:
+            writer: Writer = JsonWriter(partial, document)
+        else:
+            usual = JsonlWriter if json_lines or path.suffix == ".json" else TsvWriter
+            writer = _WRITERS.get(path.suffix, usual)(partial, columns)
         try:
             yield writer
         finally:
@@ -83,7 +93,7 @@ def cell(value: Any) -> str:
         if value and isinstance(value[0], list):
             return "|".join(" ".join(f"{number:.4f}" for number in numbers) for numbers in value)
         return " ".join(map(repr, value))
-    return value if isinstance(value, str) else repr(value)
+    return value.translate(BREAKS) if isinstance(value, str) else repr(value)
 
 
 class JsonlWriter:
@@ -148,4 +158,4 @@ class ParquetWriter:
             self._file = pyarrow.parquet.ParquetWriter(self._path, schema)
 
 
-_WRITERS: dict[str, Any] = {".jsonl": JsonlWriter, ".parquet": ParquetWriter}
+_WRITERS: dict[str, Any] = {".tsv": TsvWriter, ".jsonl": JsonlWriter, ".parquet": ParquetWriter}

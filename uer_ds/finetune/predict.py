@@ -25,11 +25,18 @@ BatchOf = Callable[[Sequence[Example], int], Batch]
 
 @torch.no_grad()
 def predict(
-    run: Runner, examples: Sequence[Example], batch_of: BatchOf, pad: int, batch_size: int, group: Group
+    run: Runner,
+    examples: Sequence[Example],
+    batch_of: BatchOf,
+    pad: int,
+    batch_size: int,
+    group: Group,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> list[Output] | None:
     """One output for each example on rank 0, None on the others. Collective.
 
-    Outputs by token are cut to the example's own length.
+    Outputs by token are cut to the example's own length. `advance` is told how many more examples are done, on all
+    ranks together.
     """
     place = group.place
     batches = batches_by_length(examples, batch_size)
@@ -42,6 +49,7 @@ def predict(
         if number < len(batches):
             length = batch.ids.size(1)
             mine += [(n, own_part(output, examples[n], length)) for n, output in zip(numbers, outputs, strict=True)]
+        advance(sum(map(len, batches[start : start + place.world_size])))
     parts = group.gather(mine)
     if parts is None:
         return None

@@ -1,7 +1,7 @@
 """The folder of a fine-tuned model: weights under UER-py's names, `config.json`, `task.json`, the tokenizer.
 
-`predict` and `convert` read it. It is written under another name, synced and renamed, so a folder that is there is
-whole.
+`predict` and `convert` read it. Files are written under another name, synced and renamed; the description goes first
+and comes last, so a folder that has one is whole.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.convert.staging import sync_tree
 from uer_ds.convert.tokenizer_files import save_tokenizer, saved_tokenizer, write_json
 from uer_ds.errors import UserError
 from uer_ds.finetune.task import Labels
@@ -66,7 +67,8 @@ def write_result(
     values.update(options=said.options, seq_length=said.seq_length)
     write_json(partial / TASK_FILE, {**values, "scores": said.scores})
     save_tokenizer(partial, tokenizer)
-    for old in ("tokenizer", ADAPTERS_FILE, TASK_FILE):
+    sync_tree(partial)
+    for old in (TASK_FILE, "tokenizer", ADAPTERS_FILE):
         _remove(folder / old)
     files = (WEIGHTS_FILE, *([ADAPTERS_FILE] if adapters else []), "config.json", "tokenizer", TASK_FILE)
     for name in files:  # the description last: it marks a whole model

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch, Terms
@@ -36,19 +37,24 @@ class TextHead(Head):
 def greedy(body: Model, batch: Batch, start: int, end: int, longest: int) -> Tensor:
     """The likeliest token at each of at most `longest` places, [B, longest]; after `end` a row repeats it.
 
-    Every row is computed at every step, and all ranks make all steps, as ZeRO-3 demands.
+    It stops when all rows have ended, unless the weights are partitioned: then all ranks make all steps, as ZeRO-3
+    demands.
     """
     rows = len(batch.ids)
+    memory = body.encode(batch)
+    may_stop = not any(hasattr(parameter, "ds_id") for parameter in body.parameters())
     found = torch.full((rows, 1), start, dtype=torch.int64, device=batch.ids.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=batch.ids.device)
     for _ in range(longest):
         decoder = Batch(found, torch.ones_like(found))
-        hidden = body.output(Batch(batch.ids, batch.segments, decoder=decoder))
+        hidden = body.decode(Batch(batch.ids, batch.segments, documents=batch.documents, decoder=decoder), memory)
         logits = body.target["lm"].logits(hidden[:, -1:], decoder.segments)  # type: ignore[operator]
         best = torch.where(ended, end, logits[:, 0].argmax(-1))
         ended |= best == end
         found = torch.cat([found, best[:, None]], dim=1)
-    return found[:, 1:]
+        if may_stop and bool(ended.all()):
+            break
+    return F.pad(found[:, 1:], (0, longest + 1 - found.size(1)), value=end)
 
 
 def with_decoder(examples: Sequence[Example], pad: int) -> Batch:

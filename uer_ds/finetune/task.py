@@ -129,12 +129,14 @@ class Task:
         columns: names of the columns of a prediction file, given what is wanted besides the answer.
         records: (pairs of example and output, labels, wanted) -> the columns of each answer: texts, numbers, or lists
             of them. It streams: a file's pairs come one by one.
-        document: records -> the one JSON value that UER-py writes for this task, for .json files; None: there is none.
+        document: records -> the one JSON value that UER-py writes for this task; None: there is none.
+        json_lines: whether UER-py writes a line of JSON for each answer. Otherwise, and without `document`, it is TSV.
         batch_of: examples -> batch.
         by_token: names of the labels that stand at each token; they are padded like the rows.
         sources: (paths, the task's options, part) -> the files of a part: train, dev or test.
         target: the model's own heads that the task uses ("mlm", "lm"); others are left out.
         tokenizer: the only tokenizer that the task's data fits, or None.
+        numbered: whether labels in the data are numbers of classes, which --map_labels changes to names.
     """
 
     name: str
@@ -149,8 +151,10 @@ class Task:
     labels: Callable[[Sequence[Example], Any, bool], Labels] = _no_labels
     known_labels: Callable[[Any, Tokenizer], Labels | None] = _unknown
     document: Callable[[Iterable[tuple[Any, ...]]], Any] | None = None
+    json_lines: bool = False
     batch_of: Callable[[Sequence[Example], int], Batch] = flat
     by_token: tuple[str, ...] = ()
     sources: Callable[[FinetunePaths, Any, str], Sequence[Path]] = given_file
     target: tuple[str, ...] = ()
     tokenizer: str | None = None
+    numbered: bool = False

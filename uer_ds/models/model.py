@@ -87,15 +87,17 @@ class Model(nn.Module):
         The decoder's output [B, T, H], or the encoder's [B, S, H] where there is no decoder.
         """
         memory = self.encode(batch)
-        if self.decoder is None:
-            return memory
+        return memory if self.decoder is None else self.decode(batch, memory)
+
+    def decode(self, batch: Batch, memory: Tensor) -> Tensor:
+        """The decoder's output [B, T, H] for the batch's targets, given the encoder's [B, S, H]."""
         target = batch.decoder
         if target is None:
             raise UserError(
                 "this model has a decoder, but the batch has no decoder input; "
                 "use an objective with targets (mt, t5, bart, gsg)."
             )
-        assert self.tgt_embedding is not None
+        assert self.tgt_embedding is not None and self.decoder is not None
         embedded = self.tgt_embedding(target.ids, target.segments, target.positions)
         return self.decoder(
             embedded, memory, target.segments, batch.segments, target.positions, target.documents, batch.documents

@@ -31,7 +31,11 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
             lines, questions = entry[0], entry[1]
             document = "\n".join(lines).lower()
             for asked in questions:
-                yield _example(reading, document, asked)
+                example = _example(reading, document, asked)
+                if reading.gold and example.gold is None:
+                    reading.noticed["questions were left out: their answer is none of the choices"] += 1
+                else:
+                    yield example
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise UserError(
                 f"{path}: entry {number} is not of C3's form ({type(error).__name__}: {error}); expected [lines of the "
@@ -59,7 +63,7 @@ def _example(reading: Reading, document: str, asked: dict[str, Any]) -> Example:
     gold = None
     if reading.gold:
         answer = asked["answer"].lower()
-        gold = choices.index(answer) if answer in choices else 0
+        gold = choices.index(answer) if answer in choices else None
     texts = choices + [NO_CHOICE.lower()] * (most - len(choices))
     rows = choice_rows(reading.encoder, texts, asked["question"].lower(), document)
     return Example(tuple(rows), gold, (asked.get("id", ""), len(choices)))
@@ -112,4 +116,5 @@ TASK = Task(
     columns=lambda wanted: ("id", "label"),
     records=records,
     known_labels=lambda options, tokenizer: Labels(),
+    json_lines=True,
 )

@@ -20,7 +20,7 @@ from uer_ds.config.model import read_json_object
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoded, Encoder, Ids
 from uer_ds.finetune.examples import Example
-from uer_ds.finetune.rows import read_rows
+from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
 from uer_ds.finetune.tasks import c3
 from uer_ds.finetune.tasks.cmrc import character_ids
@@ -41,7 +41,7 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     """One example a blank."""
     answers = read_json_object(answer_path(reading)) if reading.gold else {}
     for row in read_rows(path, ("candidates", "content"), ".jsonl"):
-        candidates, content = row.values["candidates"], row.values["content"]
+        candidates, content = (_texts(row, column, path) for column in ("candidates", "content"))
         if len(candidates) > reading.options.max_choices_num:
             raise UserError(
                 f"{path}: line {row.number} has {len(candidates)} candidates, but --max_choices_num is "
@@ -49,16 +49,26 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
             )
         for text in content:
             for tag in TAG.finditer(text):
-                if reading.gold and tag.group() not in answers:
-                    raise UserError(f"{answer_path(reading)}: has no answer for {tag.group()} of {path}.")
+                if reading.gold and answers.get(tag.group()) not in range(len(candidates)):
+                    raise UserError(
+                        f"{answer_path(reading)}: the answer for {tag.group()} of {path} is "
+                        f"{answers.get(tag.group())}; expected the number of one of its {len(candidates)} candidates."
+                    )
                 rows = blank_rows(reading, candidates, text, tag)
                 source = Blank(tag.group(), row.number, len(candidates))
                 yield Example(rows, answers.get(tag.group()), source)
 
 
+def _texts(row: Row, column: str, path: Path) -> list[str]:
+    found = row.values[column]
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise UserError(f"{path}: {column} in line {row.number} is {str(found)[:40]}; expected a list of texts.")
+    return found
+
+
 def answer_path(reading: Reading) -> str:
     """The file of right answers that belongs to the data being read."""
-    option = "dev_answer_path" if reading.part == "dev" else "train_answer_path"
+    option = f"{reading.part}_answer_path"
     found: str | None = getattr(reading.options, option)
     if found is None:
         raise UserError(f"--{option} is missing; name the JSON file, tag -> number of the right candidate.")
@@ -126,5 +136,6 @@ TASK = replace(
     columns=lambda wanted: ("tag", "candidate"),
     records=records,
     document=dict,
+    json_lines=False,
     tokenizer="char",
 )

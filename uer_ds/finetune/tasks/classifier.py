@@ -131,4 +131,5 @@ TASK = Task(
     metric="accuracy",
     columns=columns,
     records=records,
+    numbered=True,
 )

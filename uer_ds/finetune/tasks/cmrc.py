@@ -25,6 +25,9 @@ from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wa
 SHORTEST_WINDOW = 16
 """Characters of context that a row holds at least; a longer question is cut."""
 
+NOWHERE = "questions were left out: none of their answers stands in the context"
+NOT_FINDABLE = "questions cannot be answered rightly: none of their answers stands in the context"
+
 
 @dataclass(frozen=True)
 class Window:
@@ -39,7 +42,7 @@ class Window:
 
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:
-    """One example a window. Answers that do not stand in the context where they should are left out."""
+    """One example a window. Training leaves out questions whose answers do not stand in the context."""
     encoder = reading.encoder
     for number, article in enumerate(_list(read_json_object(path), "data", f"{path}")):
         where = f"{path}: data[{number}]"
@@ -47,8 +50,8 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
             context = _text(paragraph, "context", where)
             ids = character_ids(encoder, context)
             for asked in _list(paragraph, "qas", where):
-                answers = _answers(asked, context)
-                if answers or not reading.gold:
+                answers = _answers(asked, context, reading) if reading.gold else ()
+                if reading.part != "train" or any(place >= 0 for _, place in answers):
                     question = character_ids(encoder, _text(asked, "question", where))
                     identity = str(asked.get("id", ""))
                     yield from windows(encoder, identity, question, context, ids, answers, reading)
@@ -68,10 +71,25 @@ def _text(value: dict[str, Any], key: str, where: str) -> str:
     return found
 
 
-def _answers(asked: dict[str, Any], context: str) -> tuple[tuple[str, int], ...]:
-    """(text, place) of the answers that stand in the context."""
-    given = [(str(answer.get("text", "")), answer.get("answer_start", -1)) for answer in asked.get("answers", [])]
-    return tuple((text, place) for text, place in given if text and context.startswith(text, max(0, place)))
+def _answers(asked: dict[str, Any], context: str, reading: Reading) -> tuple[tuple[str, int], ...]:
+    """(text, place) of the answers, those that stand in the context first; the place of the others is -1."""
+    given = [(str(answer.get("text", "")), answer.get("answer_start")) for answer in asked.get("answers") or []]
+    found = [(text, nearest_place(text, context, start)) for text, start in given if text]
+    if not any(place >= 0 for _, place in found):
+        reading.noticed[NOWHERE if reading.part == "train" else NOT_FINDABLE] += 1
+    elif any(place not in (-1, start) for (_, place), (_, start) in zip(found, given, strict=False)):
+        reading.noticed["questions have an answer that does not begin at answer_start: the nearest place counts"] += 1
+    return tuple(sorted(found, key=lambda answer: answer[1] < 0))
+
+
+def nearest_place(text: str, context: str, start: Any) -> int:
+    """Where `text` stands in the context, as near as possible to `start`; -1: nowhere."""
+    wanted = start if isinstance(start, int) else 0
+    before = context.rfind(text, 0, max(0, wanted) + len(text))
+    behind = context.find(text, max(0, wanted))
+    if before < 0 or behind < 0:
+        return max(before, behind)
+    return before if wanted - before <= behind - wanted else behind
 
 
 def character_ids(encoder: Encoder, text: str) -> Ids:
@@ -102,7 +120,7 @@ def windows(
         part = ids[begin : begin + size]
         row = encoder.row([cls], question, [sep], second=np.append(part, np.int32(sep)))
         window = Window(identity, context, answers, begin, len(part), len(question) + 2)
-        yield Example((row,), answers[0] if reading.gold else None, window)
+        yield Example((row,), (answers or (("", -1),))[0] if reading.gold else None, window)
         if begin + size >= len(ids):
             return
         begin += min(size, reading.options.doc_stride)
@@ -111,6 +129,8 @@ def windows(
 def values(example: Example, labels: Labels, options: Any) -> Values:
     """`start` and `end` in the row: the first answer cut to the window, or 0 and 0 where it lies outside."""
     text, place = example.gold
+    if place < 0:
+        return {"start": 0, "end": 0}
     window: Window = example.source
     start = max(place, window.begin) - window.begin
     end = min(place + len(text), window.begin + window.length) - 1 - window.begin
@@ -146,15 +166,21 @@ def answers_of(pairs: Iterable[Pair]) -> Iterator[tuple[Window, str]]:
 
 
 def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
-    """F1 and EM in percent over questions, the best of their answers each; their mean."""
-    f1, em = [], []
+    """F1 and EM in percent over questions, the best of their answers each; their mean.
+
+    Questions without any answer are skipped.
+    """
+    f1, em, skipped = [], [], 0
     for window, found in answers_of(zip(examples, outputs, strict=True)):
         texts = [text for text, _ in window.answers]
+        if not texts:
+            skipped += 1
+            continue
         f1.append(max(overlap_f1(found, text) for text in texts))
         em.append(max(exact_match(found, text) for text in texts))
-    f1_mean, em_mean = (100.0 * float(np.mean(scores)) for scores in (f1, em))
+    f1_mean, em_mean = (100.0 * sum(scores) / max(1, len(scores)) for scores in (f1, em))
     average = (f1_mean + em_mean) / 2
-    line = f"Avg: {average:.4f}, F1: {f1_mean:.4f}, EM: {em_mean:.4f}, Total: {len(f1)}, Skip: 0"
+    line = f"Avg: {average:.4f}, F1: {f1_mean:.4f}, EM: {em_mean:.4f}, Total: {len(f1)}, Skip: {skipped}"
     return Scores({"average": average, "f1": f1_mean, "em": em_mean}, (line,))
 
 

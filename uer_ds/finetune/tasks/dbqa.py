@@ -63,4 +63,5 @@ TASK = replace(
     labels=find_labels,
     score=score,
     metric="mrr",
+    numbered=False,
 )

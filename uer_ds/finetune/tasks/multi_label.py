@@ -82,4 +82,5 @@ TASK = Task(
     metric="accuracy",
     columns=columns,
     records=records,
+    numbered=True,
 )

@@ -17,6 +17,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.encode import in_blocks
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, TokenHead
+from uer_ds.finetune.metrics import entity_report
 from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import wanted_rows
@@ -100,14 +101,19 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, tuple[str, ...]]]:
 
 
 def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
-    """Precision, recall and F1 of entities: right are those with the right span and all the right tags."""
+    """Precision, recall and F1 of entities: right are those with the right span and all the right tags.
+
+    The lines have those of each type too, by seqeval's rules, where it is installed.
+    """
     predicted = right = correct = 0
-    for example, output in zip(examples, outputs, strict=True):
-        found, wanted = entities(tags_of(output, labels)), entities(example.gold[0][: len(example)])
+    answers = [tags_of(output, labels) for output in outputs]
+    golden = [example.gold[0][: len(example)] for example in examples]
+    for tags, gold in zip(answers, golden, strict=True):
+        found, wanted = entities(tags), entities(gold)
         predicted, right, correct = predicted + len(found), right + len(wanted), correct + len(found & wanted)
     precision, recall = correct / max(1, predicted), correct / max(1, right)
     f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
-    lines = (f"{precision:.3f}, {recall:.3f}, {f1:.3f}",)
+    lines = (*entity_report(golden, answers), f"{precision:.3f}, {recall:.3f}, {f1:.3f}")
     return Scores({"f1": f1, "precision": precision, "recall": recall}, lines)
 
 

@@ -118,4 +118,5 @@ TASK = replace(
     values=values,
     head=head,
     target=("mlm",),
+    numbered=False,
 )

@@ -37,6 +37,8 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
             sources = [np.concatenate([a, [sep], b]) for a, b in zip(sources, seconds, strict=True)]
         wanted = encoder.ids([row.text("label") for row in rows]) if reading.gold else [None] * len(rows)
         for source, target in zip(sources, wanted, strict=True):
+            if target is not None and len(target) + 2 > targets.seq_length:
+                reading.noticed[f"targets were cut at {targets.seq_length} tokens"] += 1
             yield (encoder.single(source), *([] if target is None else [targets.single(target)]))
 
     return read_texts(path, reading, encode)
@@ -53,6 +55,11 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
         raise UserError(
             "text2text needs a model with a decoder; give --decoder transformer --tgt_embedding ..., or the "
             "--config_path of one (t5/small, bart/base, ...)."
+        )
+    if "pos" in config.tgt_embedding and options.tgt_seq_length > config.max_seq_length:
+        raise UserError(
+            f"--tgt_seq_length is {options.tgt_seq_length}, but the decoder's position table has "
+            f"{config.max_seq_length} rows (max_seq_length); give that many or less."
         )
     start, end = labels.tokens
     return TextHead(start, end, options.tgt_seq_length)
