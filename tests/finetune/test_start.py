@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,10 @@ from uer_ds.config.model import model_config_from_dict
 from uer_ds.convert.converter import convert
 from uer_ds.convert.tokenizer_files import save_tokenizer
 from uer_ds.errors import UserError
+from uer_ds.finetune.encode import Encoded
+from uer_ds.finetune.examples import Example
 from uer_ds.finetune.infer import Predictor
+from uer_ds.finetune.material import pairs_without_segments
 from uer_ds.finetune.start import Start, find_start
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_tensors, save_weights
@@ -131,6 +135,14 @@ def test_a_causal_model_is_pooled_where_it_has_seen_the_text(folder: Path) -> No
     assert start.config.pooling == "last" and "last" in start.notes[0]
     asked = begin("classifier", folder / "run", mask="causal", pooling="first")
     assert asked.config.pooling == "first" and "all texts will look the same" in asked.notes[0]
+
+
+def test_pairs_for_a_model_without_segments_are_said() -> None:
+    text, pair = (Example((Encoded(np.zeros(4, dtype=np.int32), first, 8),), None) for first in (4, 2))
+    with_segments = model_config_from_dict({**BODY, "target": []})
+    without = model_config_from_dict({**BODY, "target": [], "embedding": ["word", "pos"]})
+    assert "no segment embedding" in pairs_without_segments(without, [text, pair])[0]
+    assert not pairs_without_segments(with_segments, [text, pair]) and not pairs_without_segments(without, [text])
 
 
 def test_the_head_tells_the_number_of_classes(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from uer_ds.config.finetune import FinetuneRun
@@ -74,6 +75,7 @@ def read_material(run: FinetuneRun, tokenizer_given: bool, dev: bool = True) -> 
     train = read_examples(run, task, encoder, "train", noticed)
     held_out = read_examples(run, task, encoder, "dev", noticed) if dev else []
     test = read_examples(run, task, encoder, "test", noticed) if run.paths.test_path else []
+    noticed += pairs_without_segments(start.config, train)
     labels = task.known_labels(run.options, start.tokenizer)
     if labels is None:
         labels = task.labels(train, run.options, run.training.map_labels)
@@ -93,10 +95,22 @@ def refuse_long_rows(config: ModelConfig, length: int, option: str) -> None:
         )
 
 
+def pairs_without_segments(config: ModelConfig, examples: Sequence[Example]) -> list[str]:
+    """What to say about pairs that a model without segment embeddings reads."""
+    has_pairs = any(row.first < len(row) for example in examples for row in example.rows)
+    if not has_pairs or any("seg" in part.embedding for part in _parts(config)):
+        return []
+    return ["pairs      the model has no segment embedding: only [SEP] tells it where the second text begins"]
+
+
 def position_rows(config: ModelConfig) -> int | None:
     """Rows of the model's shortest position table; None where it has none."""
-    parts = [part for part in (config, config.stream_0, config.stream_1) if part is not None]
-    return min((part.max_seq_length for part in parts if "pos" in part.embedding), default=None)
+    return min((part.max_seq_length for part in _parts(config) if "pos" in part.embedding), default=None)
+
+
+def _parts(config: ModelConfig) -> list[ModelConfig]:
+    """The model and, where it has two, its streams."""
+    return [part for part in (config, config.stream_0, config.stream_1) if part is not None]
 
 
 def read_examples(run: FinetuneRun, task: Task, encoder: Encoder, part: str, noticed: list[str]) -> list[Example]:
