@@ -8,8 +8,7 @@ What is measured is the highest resident memory (VmHWM) of a rank in a few updat
 freed for later, so a process that uses it as it is holds more than it needs; here pieces from 64 KiB on go back to the
 system at once (MALLOC_MMAP_THRESHOLD_), and what is resident is what is alive. `--as_it_is` leaves glibc alone and so
 shows what a real run takes. Pages count when they are touched: DeepSpeed's buckets count as far as they are filled.
-The first column of figures is the fixed part: Python, torch, DeepSpeed and the group of processes before a model is
-built.
+The first column of figures is what Python, torch, DeepSpeed and the group of processes take before anything is built.
 """
 
 from __future__ import annotations
@@ -59,10 +58,31 @@ def main() -> None:
         dataset = make_dataset(Path(folder))
         for case in args.cases:
             options = [*case_options(case), "--dataset_path", str(dataset), *args.options]
-            figures.append({"case": case, **run_case(Path(folder), case, options, args.as_it_is)})
-            print(json.dumps(figures[-1]), flush=True)
+            found = run_case(Path(folder), case, options, args.as_it_is)
+            figures.append({"case": case, **found, "planned": planned(options, case)})
+            say(figures[-1])
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=1))
+
+
+def planned(options: list[str], case: str) -> dict[str, float]:
+    """What `uer-ds plan` says of the same run: bytes by moment, and of all that stays."""
+    from train import run_config
+
+    from uer_ds.plan.choices import plan_of
+    from uer_ds.plan.memory import moments
+
+    run = run_config([*options, "--output_model_path", "output"])
+    plan = plan_of(run, int(case.split(".")[3]), "cpu")
+    return {name: memory.total for name, memory in moments(plan.subject, plan.division, plan.rows).items()}
+
+
+def say(figures: dict[str, Any]) -> None:
+    """One line: the fixed part, the highest memory measured and planned, in MB."""
+    measured, planned = (max(figures[name].values()) for name in ("peaks", "planned"))
+    moment = max(figures["planned"], key=figures["planned"].get)
+    sizes = f"{figures['fixed'] / 1e6:5.0f} fixed  {measured / 1e6:6.0f} measured  {planned / 1e6:6.0f} planned"
+    print(f"{figures['case']:16} {sizes}  {measured / planned:.3f}  {moment}", flush=True)
 
 
 def make_dataset(folder: Path) -> Path:

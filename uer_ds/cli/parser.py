@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from uer_ds.config.options import OptionType, option_types, read_values
@@ -47,10 +48,23 @@ def _argument(field: dataclasses.Field[Any], kind: OptionType) -> dict[str, Any]
     choices = field.metadata["choices"]
     if choices is not None:
         text += f"; one of: {', '.join(choices)}"
-    argument = {"type": kind.kind, "default": argparse.SUPPRESS, "help": text, "metavar": kind.kind.__name__.upper()}
+    reader = _reader(kind.kind, field.metadata["words"])
+    argument = {"type": reader, "default": argparse.SUPPRESS, "help": text, "metavar": kind.kind.__name__.upper()}
     if kind.many:
         argument["nargs"] = "+"
     return argument
+
+
+def _reader(kind: Any, words: Mapping[str, Any]) -> Any:
+    """`kind`, or a function that also understands `words`."""
+    if not words:
+        return kind
+
+    def read(text: str) -> Any:
+        return words[text] if text in words else kind(text)
+
+    read.__name__ = kind.__name__  # argparse says it of a value that is neither
+    return read
 
 
 def given_values(namespace: argparse.Namespace, cls: type) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from uer_ds.cli import pretrain
 from uer_ds.cli.models import VOCABULARY, aligned
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.data import SEQ_LENGTH, DataConfig
-from uer_ds.config.run import RunConfig
+from uer_ds.config.run import AUTO, RunConfig
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.plan.cluster import DEVICES, EFFICIENCY, Cluster, device
@@ -109,9 +109,20 @@ def make_run_config(args: argparse.Namespace, cluster: Cluster) -> tuple[RunConf
         return whole, {**model, "vocab_size": size, "data_processor": processor}
 
     config = pretrain.make_run_config(args, completion)
+    if config.train.batch_size == AUTO:
+        config = with_largest_batch(config, cluster)
     if config.train.tensor_parallel_size > 1:
         raise UserError("plan knows no --tensor_parallel_size; leave it out and compare ZeRO stage 3.")
     return settle_batches(config, cluster.processes)[0], said[0]
+
+
+def with_largest_batch(config: RunConfig, cluster: Cluster) -> RunConfig:
+    """`config` with the micro-batch that --batch_size auto would choose; one row where its engine fits none."""
+    from uer_ds.plan import choices  # torch
+
+    plan = choices.plan_of(config, cluster.processes, cluster.device.kind)
+    rows = choices.largest_batch(plan, (1 - choices.MARGIN) * cluster.device.memory_gb * 1e9)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=max(1, rows)))
 
 
 def vocabulary(model: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[int, str]:

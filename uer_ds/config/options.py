@@ -17,12 +17,19 @@ from uer_ds.errors import UserError, unknown_name
 T = TypeVar("T")
 
 
-def option(default: Any, help: str, choices: Iterable[str] | None = None, internal: bool = False) -> Any:
+def option(
+    default: Any,
+    help: str,
+    choices: Iterable[str] | None = None,
+    internal: bool = False,
+    words: Mapping[str, Any] | None = None,
+) -> Any:
     """A dataclass field that is also an option.
 
-    `choices` may be a `Registry`. `internal` keeps it off the command line (it is still a JSON key).
+    `choices` may be a `Registry`. `internal` keeps it off the command line (it is still a JSON key). `words`: what may
+    be written instead of a value, and the value that it stands for.
     """
-    metadata = {"help": help, "choices": choices, "internal": internal}
+    metadata = {"help": help, "choices": choices, "internal": internal, "words": words or {}}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -76,7 +83,9 @@ def read_values(cls: type[T], values: Mapping[str, Any], where: str) -> dict[str
     for key, value in values.items():
         if key not in declared:
             raise unknown_name("key", key, declared, where)
-        result[key] = _read_value(key, value, expected[key], where)
+        words = declared[key].metadata.get("words", {})
+        named = isinstance(value, str) and value in words
+        result[key] = words[value] if named else _read_value(key, value, expected[key], where)
         choices = declared[key].metadata.get("choices")
         if choices is not None and result[key] is not None:
             for name in result[key] if expected[key].many else (result[key],):

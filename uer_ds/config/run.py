@@ -30,6 +30,9 @@ SCHEDULERS = (
 )
 
 
+AUTO = -1
+"""A micro-batch that is chosen when the run starts (`uer_ds.plan.auto`)."""
+
 OPTIMIZERS = ("adamw", "adafactor", "lamb", "lion", "muon")
 
 
@@ -57,7 +60,9 @@ class TrainConfig:
         100000,
         "micro-batches a rank trains on, updates = total_steps / accumulation_steps; with global_batch_size updates",
     )
-    batch_size: int = option(32, "sequences in a micro-batch of one rank")
+    batch_size: int = option(
+        32, "sequences in a micro-batch of one rank; auto: as many as fit into memory", words={"auto": AUTO}
+    )
     accumulation_steps: int | None = option(
         None, "micro-batches in an update; default: 1, or as many as keep the global batch of the checkpoint continued"
     )
@@ -169,7 +174,7 @@ class RunConfig:
 def _check_run(run: RunConfig) -> None:
     positive = {
         "--total_steps": run.train.total_steps,
-        "--batch_size": run.train.batch_size,
+        "--batch_size": 1 if run.train.batch_size == AUTO else run.train.batch_size,
         "--accumulation_steps": 1 if run.train.accumulation_steps is None else run.train.accumulation_steps,
         "--global_batch_size": 1 if run.train.global_batch_size is None else run.train.global_batch_size,
         "--save_checkpoint_steps": run.train.save_checkpoint_steps,

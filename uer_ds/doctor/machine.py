@@ -66,7 +66,7 @@ def devices(kind: str, count: int, place: Place, environ: Mapping[str, str]) -> 
 def memory(needed: float) -> Iterator[Finding]:
     """Free memory of this machine against `needed` bytes of all its processes; 0: unknown."""
     free = psutil.virtual_memory().available
-    found = f"{free / 1e9:.1f} GB free" + (f", about {needed / 1e9:.1f} GB needed to start" if needed else "")
+    found = f"{free / 1e9:.1f} GB free" + (f", about {needed / 1e9:.1f} GB needed" if needed else "")
     if needed > free:
         yield error("memory", found, "fewer processes on a machine, a smaller model, or --ds_config zero3")
     else:

@@ -1,13 +1,13 @@
-"""How much memory a run needs before its first batch, from its configuration alone."""
+"""How much memory a run needs, from its configuration alone."""
 
 from __future__ import annotations
 
 import torch
 
 from uer_ds.config.run import RunConfig
-from uer_ds.engine.ds_config import zero_stage
 from uer_ds.launch.place import Place
 from uer_ds.models.model import build_model
+from uer_ds.plan.choices import need, plan_of
 
 
 def count_parameters(run: RunConfig | None) -> int:
@@ -18,17 +18,12 @@ def count_parameters(run: RunConfig | None) -> int:
         return sum(parameter.numel() for parameter in build_model(run.model).parameters())
 
 
-def needed_bytes(run: RunConfig | None, parameters: int, place: Place) -> float:
-    """About what the processes of this machine need before the first batch.
+def needed_bytes(run: RunConfig | None, place: Place) -> float:
+    """About what the processes of this machine need in an update, where CPUs train (see docs/plan.md); 0 without a run.
 
-    Weights and gradients (4 bytes each, 2 in half precision), two moments (8 bytes), float32 masters (4 bytes) but at
-    stage 0 in float32, where the weights are their own; ZeRO's stage says which are cut over all processes.
+    With --batch_size auto: of one row, the least that must fit.
     """
     if run is None:
         return 0.0
-    half = any((run.engine.get(name) or {}).get("enabled") for name in ("bf16", "fp16"))
-    share, width, stage = 1 / place.world_size, 2 if half else 4, zero_stage(run.engine)
-    weights = width * (share if stage >= 3 else 1)
-    gradients = width * (share if stage >= 2 else 1)
-    state = (12 if half or stage else 8) * (share if stage else 1)
-    return place.local_world_size * parameters * (weights + gradients + state)
+    plan = plan_of(run, place.world_size, "cpu")
+    return place.local_world_size * need(plan, plan.rows.rows).total

@@ -55,7 +55,7 @@ class Subject:
 def visit(place: Place, subject: Subject) -> int:
     """Look at everything and tell it; returns the exit status: 0, or 1 when a run would fail. Collective."""
     parameters = count_parameters(subject.run)
-    visitor = Visit(place, subject, parameters, look_at_machine(place, subject.run, parameters))
+    visitor = Visit(place, subject, parameters, look_at_machine(place, subject.run))
     try:
         with distributed.joined(place, timeout_minutes=subject.timeout_minutes) as group:
             return visitor.all(group)
@@ -214,7 +214,7 @@ def two_updates(run: RunConfig, group: Group, folder: Path) -> float:
     """Train two updates of `run` with its reports in `folder`; returns seconds an update. Collective."""
     steps = run.train.total_steps // run.total_updates
     train = dataclasses.replace(
-        run.train, total_steps=2 * steps, report_steps=1, eval_steps=0, eval_samples=run.train.batch_size
+        run.train, total_steps=2 * steps, report_steps=1, eval_steps=0, eval_samples=max(1, run.train.batch_size)
     )
     paths = dataclasses.replace(run.paths, output_model_path=str(folder), tensorboard_dir=None, log_path=None)
     trainer = DryTrainer(dataclasses.replace(run, train=train, paths=paths), group, folder, StopWish())
@@ -223,10 +223,10 @@ def two_updates(run: RunConfig, group: Group, folder: Path) -> float:
     return (time.perf_counter() - began) / 2
 
 
-def look_at_machine(place: Place, run: RunConfig | None, parameters: int) -> list[Finding]:
+def look_at_machine(place: Place, run: RunConfig | None) -> list[Finding]:
     """What this process finds without the others."""
     kind, count = probe.accelerators()
-    needed = needed_bytes(run, parameters, place) if kind == "cpu" else 0.0
+    needed = needed_bytes(run, place) if kind == "cpu" else 0.0
     looks = {
         "versions": lambda: machine.versions(versions()),
         "devices": lambda: machine.devices(kind, count, place, os.environ),

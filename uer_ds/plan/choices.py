@@ -90,7 +90,7 @@ def choice(plan: Plan, division: Division, recompute: int, cluster: Cluster) -> 
     rows = min(plan.rows.rows, largest) or 1
     subject = for_rows(plan, rows)
     time = update_time(subject, plan.model, division, plan.rows.of(rows), cluster)
-    return Choice(division, recompute, rows, largest, peak(subject, division, plan.rows.of(rows)), time)
+    return Choice(division, recompute, rows, largest, need(plan, rows), time)
 
 
 def for_rows(plan: Plan, rows: int) -> Subject:
@@ -106,16 +106,24 @@ def largest_batch(plan: Plan, room: float) -> int:
     A divisor of this process's rows of an update where --global_batch_size says how many they are, else a power of two.
     """
 
-    def fits(rows: int) -> bool:
-        return peak(for_rows(plan, rows), plan.division, plan.rows.of(rows)).total <= room
-
-    return max(filter(fits, _sizes(plan.update_rows)), default=0)
+    return max((rows for rows in sizes(plan.update_rows) if fits(plan, rows, room)), default=0)
 
 
-def _sizes(update_rows: int | None) -> Iterable[int]:
+def fits(plan: Plan, rows: int, room: float) -> bool:
+    """Whether a micro-batch of `rows` takes at most `room` bytes."""
+    return need(plan, rows).total <= room
+
+
+def need(plan: Plan, rows: int) -> Memory:
+    """The highest memory of a process with micro-batches of `rows`."""
+    return peak(for_rows(plan, rows), plan.division, plan.rows.of(rows))
+
+
+def sizes(update_rows: int | None, wish: int = 0) -> Iterable[int]:
+    """Micro-batches to choose from; `wish`: one more, where nothing must be divided."""
     if update_rows is None:
-        return (2**power for power in range(LARGEST.bit_length()))
-    return (rows for rows in range(1, min(update_rows, LARGEST) + 1) if update_rows % rows == 0)
+        return (*(2**power for power in range(LARGEST.bit_length())), *([wish] if wish else []))
+    return tuple(rows for rows in range(1, min(update_rows, LARGEST) + 1) if update_rows % rows == 0)
 
 
 def best(found: Iterable[Choice]) -> Choice | None:

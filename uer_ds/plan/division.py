@@ -51,7 +51,7 @@ class Division:
 def division_of(engine: Mapping[str, Any], processes: int) -> Division:
     """What a DeepSpeed JSON says."""
     zero = engine.get("zero_optimization") or {}
-    stage = int(zero.get("stage", 0))
+    stage = _number(zero, "stage", 0)
     half = any((engine.get(name) or {}).get("enabled") for name in ("bf16", "fp16", "bfloat16"))
     devices = [(zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")]
     overlap = zero.get("overlap_comm")

@@ -72,7 +72,9 @@ def rows_of(run: RunConfig, document_tokens: int | None = None) -> Rows:
         )
     document = min(length, document_tokens or length) if packed else length
     length_here = length // run.train.sequence_parallel_size
-    return Rows(run.train.batch_size or 1, length_here, document, target, _predicted(run, length_here, target), packed)
+    return Rows(
+        max(1, run.train.batch_size), length_here, document, target, _predicted(run, length_here, target), packed
+    )
 
 
 def _predicted(run: RunConfig, length: int, target: int) -> float:

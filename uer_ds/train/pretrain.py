@@ -19,7 +19,7 @@ import torch
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.checks_of_training import notes_on
 from uer_ds.config.data import SamplingConfig
-from uer_ds.config.run import RunConfig
+from uer_ds.config.run import AUTO, RunConfig
 from uer_ds.config.sharing import readers_in_words
 from uer_ds.data.blend import Blend, RowParts
 from uer_ds.data.dataset import Dataset, open_dataset
@@ -30,7 +30,7 @@ from uer_ds.engine import distributed
 from uer_ds.engine.ds_config import engine_config
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
-from uer_ds.engine.machine import versions
+from uer_ds.engine.machine import device, free_memory, versions
 from uer_ds.engine.partitioned import gathered, partitioned
 from uer_ds.engine.shared_rows import SharedRows
 from uer_ds.launch.place import Place
@@ -38,6 +38,7 @@ from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
 from uer_ds.objectives import RowOptions, build_objective
+from uer_ds.plan.auto import settle_micro_batch
 from uer_ds.tokenizers import Tokenizer
 from uer_ds.train import reports, resuming
 from uer_ds.train.checkpoint import (
@@ -92,7 +93,7 @@ class Trainer:
         self.held_out = self._held_out_objective()
         self.identity = resuming.identity(run, self.datasets)
         self.resume_from, state = self._newest_checkpoint()
-        self.run, self.changes = settle_batches(run, group.place.world_size, state.layout if state else None)
+        self.run, self.changes = self._settled(state.layout if state else None)
         self.layout = resuming.layout(self.run, group.place.world_size)
         if state is not None:
             assert self.resume_from is not None
@@ -122,6 +123,16 @@ class Trainer:
     def _clear_for_new_run(self) -> None:
         for path in superseded(self.output, self.run.train.force):
             remove_checkpoint(path)
+
+    def _settled(self, before: Mapping[str, Any] | None) -> tuple[RunConfig, list[str]]:
+        """The run with its micro-batch and their number; `before`: the layout of the checkpoint that is continued."""
+        run, place, chosen = self.run, self.group.place, list[str]()
+        if run.train.batch_size == AUTO:
+            free = min(self.group.gather_everywhere(free_memory(place.local_world_size)))
+            kind = "cpu" if device().type == "cpu" else "gpu"
+            run, chosen = settle_micro_batch(run, place.world_size, kind, free, before)
+        run, changes = settle_batches(run, place.world_size, before)
+        return run, [*chosen, *changes]
 
     def _build_saver(self) -> Saver:
         train = self.run.train
