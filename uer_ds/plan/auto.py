@@ -30,9 +30,9 @@ def settle_micro_batch(
     rows = kept if stays else largest_batch(plan, room)
     if not rows:
         raise UserError(
-            f"--batch_size auto: one row of {plan.rows.length} tokens takes about {need(plan, 1).total / 1e9:.1f} GB with ZeRO stage "
-            f"{plan.division.stage}, but a process has {free / 1e9:.1f} GB of which {MARGIN:.0%} stay free; "
-            "`uer-ds plan` shows what would fit."
+            f"--batch_size auto: one row of {plan.rows.length} tokens takes about {need(plan, 1).total / 1e9:.1f} GB "
+            f"with ZeRO stage {plan.division.stage}, but a process has {free / 1e9:.1f} GB of which {MARGIN:.0%} stay "
+            "free; `uer-ds plan` shows what would fit."
         )
     train = dataclasses.replace(run.train, batch_size=rows)
     why = "as before" if stays else "the largest that fits"
