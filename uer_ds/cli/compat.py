@@ -68,15 +68,26 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
 
 
 def modernise_pretrain(arguments: Sequence[str]) -> list[str]:
-    """Today's form of a pre-training (or fine-tuning) command line."""
+    """Today's form of a pre-training command line."""
     given = split_arguments(arguments)
+    _model(given)
+    _objective(given)
+    return given.to_list()
+
+
+def modernise_finetune(arguments: Sequence[str]) -> list[str]:
+    """Today's form of a command line of fine-tuning, which has no objective of pre-training."""
+    given = split_arguments(arguments)
+    _model(given)
+    return given.to_list()
+
+
+def _model(given: Arguments) -> None:
     _embeddings(given)
     _encoder(given)
-    _objective(given)
     path = (given.get("config_path") or [""])[0]
     if path in CONFIG_PATHS:
         given.put("config_path", [CONFIG_PATHS[path]])
-    return given.to_list()
 
 
 def modernise_preprocess(arguments: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from uer_ds.cli.compat import modernise_pretrain
+from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.parser import Parser, add_config_options, given_values
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.finetune import TASK_OPTIONS, PredictRun
@@ -18,7 +18,7 @@ from uer_ds.config.trials import CV_TASKS, CvPredictPaths
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
 
-modernise = modernise_pretrain
+modernise = modernise_finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

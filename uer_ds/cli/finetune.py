@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from uer_ds.cli.compat import modernise_pretrain
+from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.parser import Parser, add_config_options, given_values
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.finetune import (
@@ -41,7 +41,7 @@ GROUPS: dict[str, type] = {
 OLD_OPTIONS = ("--log_level", "--log_file_level")
 """Accepted for UER-py's command lines, without effect."""
 
-modernise = modernise_pretrain
+modernise = modernise_finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

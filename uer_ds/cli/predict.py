@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from uer_ds.cli.compat import modernise_pretrain
+from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.parser import Parser, add_config_options, given_values
 from uer_ds.cli.progress import ProgressBar
 from uer_ds.config.data import TokenizerConfig
@@ -18,7 +18,7 @@ from uer_ds.config.finetune import TASK_OPTIONS, PredictPaths, PredictRun
 from uer_ds.config.model import ModelConfig
 from uer_ds.launch.place import find_place
 
-modernise = modernise_pretrain
+modernise = modernise_finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,9 @@ class FinetuneTraining:
 
     batch_size: int = option(32, "examples in a micro-batch of one rank")
     accumulation_steps: int = option(1, "micro-batches in an update")
-    seq_length: int = option(128, "longest row in tokens; longer texts are cut at the end and counted")
+    seq_length: int | None = option(
+        None, "longest row in tokens, longer texts are cut and counted; default: 128, or the model's positions if fewer"
+    )
     epochs_num: int = option(3, "passes over the training data")
     report_steps: int = option(100, "micro-batches between reports")
     seed: int = option(7, "seed of new weights, order and dropout")
@@ -219,7 +221,8 @@ class FinetuneRun:
 def _check(run: FinetuneRun) -> None:
     training = run.training
     for name in ("batch_size", "accumulation_steps", "seq_length", "report_steps"):
-        if getattr(training, name) < 1:
+        value = getattr(training, name)
+        if value is not None and value < 1:
             raise UserError(f"--{name} is {getattr(training, name)}; expected a positive integer.")
     for name in ("epochs_num", "early_stopping", "freeze_layers", "loader_workers"):
         if getattr(training, name) < 0:

@@ -22,7 +22,7 @@ from uer_ds.engine.machine import device
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example
-from uer_ds.finetune.material import position_rows, refuse_long_rows
+from uer_ds.finetune.material import row_length
 from uer_ds.finetune.model import TaskModel, file_name
 from uer_ds.finetune.output import prediction_file
 from uer_ds.finetune.predict import predict
@@ -37,9 +37,6 @@ from uer_ds.registry import TASKS
 
 OUTPUT_LAYERS = ("output_layer_2.weight", "output_layer.weight", "classifier.weight")
 """Last layers of heads, whose rows are the classes."""
-
-USUAL_LENGTH = 128
-"""Tokens in a row where nothing tells it, as in UER-py."""
 
 CHUNK = 16384
 """Examples in memory at a time."""
@@ -74,7 +71,6 @@ class Predictor:
         path = run.paths.load_model_path
         start = find_start(self.task, path, run.paths.config_path, run.model, run.tokenizer, tokenizer_given)
         self.options, self.labels, length = self._description(Path(path), start)
-        refuse_long_rows(start.config, length, "--seq_length")
         self._refuse_columns()
         self.encoder = Encoder(start.tokenizer, length)
         head = self.task.head(start.config, self.labels, self.options)
@@ -89,13 +85,13 @@ class Predictor:
         run = self.run
         folder = start.folder or path
         if not (folder / TASK_FILE).is_file():
-            usual = min(USUAL_LENGTH, position_rows(start.config) or USUAL_LENGTH)
-            return run.options(), self._labels(start), run.paths.seq_length or usual
+            return run.options(), self._labels(start), row_length(start.config, run.paths.seq_length)
         said = read_description(folder)
         if said.task != run.task:
             raise UserError(f"{path}: was fine-tuned for {said.task}, not {run.task}; `uer-ds predict {said.task}`.")
         self._check_number(len(said.labels))
-        return run.options(said.options), said.labels, run.paths.seq_length or said.seq_length
+        length = row_length(start.config, run.paths.seq_length, said.seq_length)
+        return run.options(said.options), said.labels, length
 
     def _labels(self, start: Start) -> Labels:
         """The classes where no fine-tuning of ours has written them down: the task's, the file's, or numbers."""
@@ -143,7 +139,8 @@ class Predictor:
         with prediction_file(output, self.task.columns(wanted), self.task.document, self.task.json_lines) as writer:
             writer.write(self.task.records(pairs, self.labels, wanted))
         seconds = time.perf_counter() - began
-        print(f"{output}: {self.read:,} rows, {self.read / seconds:,.0f} rows/s", flush=True)
+        cut = f", {self.encoder.cut:,} cut at {self.encoder.seq_length} tokens" * bool(self.encoder.cut)
+        print(f"{output}: {self.read:,} rows{cut}, {self.read / seconds:,.0f} rows/s", flush=True)
 
     def pairs(self, data: Path, group: Group) -> Iterator[Pair]:
         """Every example with the head's outputs, in order, on rank 0; nothing on the others. Collective."""

@@ -14,6 +14,9 @@ from uer_ds.finetune.start import Start, find_start
 from uer_ds.finetune.task import Labels, Reading, Task
 from uer_ds.registry import TASKS
 
+USUAL_LENGTH = 128
+"""Tokens in a row where nobody says anything, as in UER-py."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -69,8 +72,7 @@ def read_material(run: FinetuneRun, tokenizer_given: bool, dev: bool = True) -> 
     if run.training.map_labels and not task.numbered:
         raise UserError(f"--map_labels is not for {task.name}, whose labels are no numbers of classes; leave it out.")
     start = find_start(task, paths.pretrained_model_path, paths.config_path, run.model, run.tokenizer, tokenizer_given)
-    refuse_long_rows(start.config, run.training.seq_length, "--seq_length")
-    encoder = Encoder(start.tokenizer, run.training.seq_length)
+    encoder = Encoder(start.tokenizer, row_length(start.config, run.training.seq_length))
     noticed: list[str] = []
     train = read_examples(run, task, encoder, "train", noticed)
     held_out = read_examples(run, task, encoder, "dev", noticed) if dev else []
@@ -85,14 +87,18 @@ def read_material(run: FinetuneRun, tokenizer_given: bool, dev: bool = True) -> 
     return material
 
 
-def refuse_long_rows(config: ModelConfig, length: int, option: str) -> None:
-    """Raise UserError when rows of `length` tokens are longer than a position table that `config` has."""
-    rows = position_rows(config)
-    if rows is not None and length > rows:
+def row_length(config: ModelConfig, given: int | None, usual: int = USUAL_LENGTH) -> int:
+    """Tokens in a row: as many as were `given`, else the `usual` number, or the model's positions where they are fewer.
+
+    Raises UserError when more were given than the model has positions.
+    """
+    most = min((part.max_seq_length for part in _parts(config) if "pos" in part.embedding), default=None)
+    if given is not None and most is not None and given > most:
         raise UserError(
-            f"{option} is {length}, but the model's position table has {rows} rows (max_seq_length); "
-            f"give {option} {rows} or less."
+            f"--seq_length is {given}, but the model's position table has {most} rows (max_seq_length); "
+            f"give --seq_length {most} or less."
         )
+    return given or min(usual, most or usual)
 
 
 def pairs_without_segments(config: ModelConfig, examples: Sequence[Example]) -> list[str]:
@@ -101,11 +107,6 @@ def pairs_without_segments(config: ModelConfig, examples: Sequence[Example]) -> 
     if not has_pairs or any("seg" in part.embedding for part in _parts(config)):
         return []
     return ["pairs      the model has no segment embedding: only [SEP] tells it where the second text begins"]
-
-
-def position_rows(config: ModelConfig) -> int | None:
-    """Rows of the model's shortest position table; None where it has none."""
-    return min((part.max_seq_length for part in _parts(config) if "pos" in part.embedding), default=None)
 
 
 def _parts(config: ModelConfig) -> list[ModelConfig]:

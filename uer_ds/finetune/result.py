@@ -26,6 +26,7 @@ from uer_ds.tokenizers import Tokenizer
 WEIGHTS_FILE = "model.safetensors"
 ADAPTERS_FILE = "adapters.safetensors"
 TASK_FILE = "task.json"
+HUGGINGFACE_FOLDER = "huggingface"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def write_result(
     write_json(partial / TASK_FILE, {**values, "scores": said.scores})
     save_tokenizer(partial, tokenizer)
     sync_tree(partial)
-    for old in (TASK_FILE, "tokenizer", ADAPTERS_FILE):
+    for old in (TASK_FILE, "tokenizer", ADAPTERS_FILE, HUGGINGFACE_FOLDER):
         _remove(folder / old)
     files = (WEIGHTS_FILE, *([ADAPTERS_FILE] if adapters else []), "config.json", "tokenizer", TASK_FILE)
     for name in files:  # the description last: it marks a whole model

@@ -33,7 +33,7 @@ TWO_STREAMS = tuple(f"embedding.dual.embedding_0.{part}.embedding.weight" for pa
 """Names that tell a model of two streams."""
 
 
-WITHOUT_EFFECT = ("target", "data_processor", "decoder", "tgt_embedding", "share_embedding", "tie_weights")
+WITHOUT_EFFECT = ("target", "decoder", "tgt_embedding", "share_embedding", "tie_weights")
 """Options of the model that UER-py's command lines have and that a task may not need."""
 
 

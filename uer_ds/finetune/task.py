@@ -136,6 +136,7 @@ class Task:
         sources: (paths, the task's options, part) -> the files of a part: train, dev or test.
         target: the model's own heads that the task uses ("mlm", "lm"); others are left out.
         tokenizer: the only tokenizer that the task's data fits, or None.
+        exported: the task's options -> whether transformers has a model with this head.
         numbered: whether labels in the data are numbers of classes, which --map_labels changes to names.
     """
 
@@ -157,4 +158,5 @@ class Task:
     sources: Callable[[FinetunePaths, Any, str], Sequence[Path]] = given_file
     target: tuple[str, ...] = ()
     tokenizer: str | None = None
+    exported: Callable[[Any], bool] = lambda options: False
     numbered: bool = False

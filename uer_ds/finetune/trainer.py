@@ -21,6 +21,7 @@ from uer_ds.engine import distributed
 from uer_ds.engine.group import Group
 from uer_ds.finetune.building import build_engine
 from uer_ds.finetune.examples import Example
+from uer_ds.finetune.exporting import export_result
 from uer_ds.finetune.lora import adapters_of, merged, silent_adapters
 from uer_ds.finetune.material import Material, read_material
 from uer_ds.finetune.model import file_name
@@ -217,7 +218,7 @@ class Finetuner:
             self.run.task,
             self.material.labels,
             non_default_values(self.run.options),
-            self.run.training.seq_length,
+            self.material.encoder.seq_length,
             self.best.scores,
         )
         adapters = adapters_of(weights, self.run.lora)
@@ -232,7 +233,9 @@ class Finetuner:
         metric = self.material.task.metric
         values = {"metric": metric, "update": self.best.update, **found}
         self.group.on_first(lambda: write_json(self.output / "scores.json", values))
+        exported = self.group.on_first(lambda: export_result(self.output, self.material.task, self.run.options))
         self.journal.say(["", f"scores of {self._epoch(self.best.update)}, chosen by {metric}:", *score_table(found)])
+        self.journal.say(exported)
 
     def _test(self) -> dict[str, float]:
         """Scores of the best epoch on the test file."""
@@ -253,7 +256,7 @@ class Finetuner:
         material, place, training = self.material, self.group.place, self.run.training
         config = material.start.config
         seen = len(material.train) + len(material.dev) + len(material.test)
-        cut = f"; {material.encoder.cut:,} of {seen:,} were cut at {training.seq_length} tokens" * bool(
+        cut = f"; {material.encoder.cut:,} of {seen:,} were cut at {material.encoder.seq_length} tokens" * bool(
             material.encoder.cut
         )
         lines = [

@@ -132,4 +132,5 @@ TASK = Task(
     columns=columns,
     records=records,
     numbered=True,
+    exported=lambda options: True,
 )

@@ -163,4 +163,5 @@ TASK = replace(
     head=head,
     score=score,
     records=records,
+    exported=lambda options: False,
 )

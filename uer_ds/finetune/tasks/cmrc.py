@@ -208,4 +208,5 @@ TASK = Task(
     document=document,
     known_labels=lambda options, tokenizer: Labels(),
     tokenizer="char",
+    exported=lambda options: True,
 )

@@ -83,4 +83,5 @@ TASK = Task(
     columns=columns,
     records=records,
     numbered=True,
+    exported=lambda options: True,
 )

@@ -137,4 +137,5 @@ TASK = Task(
     records=records,
     by_token=("tags",),
     tokenizer="space",
+    exported=lambda options: not options.crf_target,
 )

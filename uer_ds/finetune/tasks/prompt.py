@@ -119,4 +119,5 @@ TASK = replace(
     head=head,
     target=("mlm",),
     numbered=False,
+    exported=lambda options: False,
 )

@@ -63,4 +63,5 @@ TASK = Task(
     columns=lambda wanted: ("label",),
     records=records,
     known_labels=lambda options, tokenizer: Labels(),
+    exported=lambda options: True,
 )

@@ -56,4 +56,5 @@ TASK = replace(
     values=values,
     head=head,
     batch_of=two_streams,
+    exported=lambda options: False,
 )
