@@ -114,6 +114,8 @@ def test_what_is_no_dataset_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "manifest.json is missing" in refused(capsys, "info", tmp_path)
     (tmp_path / "dataset.pt").touch()
     assert "dataset.pt is a file" in refused(capsys, "info", tmp_path / "dataset.pt")
+    said = refused(capsys, "info", tmp_path / "datasett")
+    assert f"the dataset {tmp_path / 'datasett'} does not exist (did you mean {tmp_path / 'dataset.pt'}?)" in said
 
 
 def test_changed_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,24 +8,45 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from uer_ds.config.options import OptionType, option_types, read_values
 from uer_ds.errors import UserError, nearest
 
+INVALID_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+"""Argparse's words for a name that is not among the choices."""
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are `UserError`s of one sentence, offering the nearest option name."""
+    """An argument parser whose mistakes are `UserError`s of one sentence, offering the nearest name.
+
+    Options are written out: `--epochs` for `--epochs_num` is a mistake, not an abbreviation.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> Any:
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
             unknown = message[len(prefix) :].split()[0]
-            guess = nearest(unknown.split("=")[0], self._option_string_actions)
-            hint = f"; did you mean {guess}?" if guess else ""
-            message = f"unknown option {unknown}{hint}"
+            guess = nearest(unknown.split("=")[0], sorted(_options(self)))
+            message = f"unknown option {unknown}" + (f" (did you mean {guess}?)" if guess else "")
+        elif found := INVALID_CHOICE.search(message):
+            guess = nearest(found[1], [choice.strip(" '") for choice in found[2].split(",")])
+            message += f" (did you mean {guess}?)" if guess else ""
         raise UserError(f"{self.prog}: {message.rstrip('.')}; see `{self.prog} --help`.")
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a parser and of its sub-commands, whose leftovers argparse reports at the top."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= set().union(*map(_options, action.choices.values()))
+    return found
 
 
 def add_config_options(parser: argparse.ArgumentParser, cls: type, title: str) -> None:

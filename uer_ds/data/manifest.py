@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.data.files import FileRecord, read_json, write_json
-from uer_ds.errors import UserError
+from uer_ds.errors import UserError, nearest
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "uer_ds dataset"
@@ -164,6 +164,10 @@ def read_manifest(folder: str | Path) -> Manifest:
             f"{folder}.idx belongs to a pair of files of Megatron or DeepSpeed; expected {what}: bring the pair over"
             f" with `uer-ds dataset import {folder} --output_path FOLDER` and its vocabulary."
         )
+    if not Path(folder).exists():
+        guess = nearest(Path(folder).name, [entry.name for entry in Path(folder).absolute().parent.glob("*")])
+        hint = f" (did you mean {Path(folder).parent / guess}?)" if guess else ""
+        raise UserError(f"the dataset {folder} does not exist{hint}; expected {what}.")
     value = read_json(path, what)
     if value.pop("format", None) != FORMAT or value.pop("format_version", None) != FORMAT_VERSION:
         raise UserError(
