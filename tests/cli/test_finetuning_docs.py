@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from uer_ds.cli import finetune, predict
+from uer_ds.cli import cv, cv_predict, finetune, grid, predict
 from uer_ds.cli.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"^python (finetune/\S+\.py) (.*)$", re.MULTILINE)
-MODULES = {"finetune": finetune, "predict": predict}
+MODULES = {"finetune": finetune, "grid": grid, "cv": cv, "predict": predict, "cv-predict": cv_predict}
 
 
 def commands(page: str) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def test_commands_are_understood(door: str, options: str) -> None:
     parser = Parser()
     MODULES[command].add_arguments(parser)
     arguments = parser.parse_args([*task, *shlex.split(options)])
-    if command == "finetune":
+    if command in ("finetune", "grid", "cv"):
         assert finetune.make_run(arguments).task == task[0]
 
 
