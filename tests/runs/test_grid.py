@@ -1,6 +1,6 @@
 """Grids and folds by the commands: killed and gone on with by two workers; the best model kept, folds averaged.
 
-Launches: a grid that is killed, the same one again with two workers, and one process for all other commands.
+Launches: a grid that is killed, the same one again with two workers, and two ranks for all other commands.
 """
 
 from __future__ import annotations
@@ -98,19 +98,23 @@ def test_two_workers_shared_the_rest(data: Path, resumed: str) -> None:
 
 @pytest.fixture(scope="module")
 def answered(data: Path, resumed: str, run: Run) -> str:
-    """Predictions, folds, the same folds again, and their means, in one process; what they said."""
+    """Predictions, folds, the same folds again, their means, and a grid, by two ranks; what they said."""
     predict = ("predict", "classifier", "--load_model_path", str(data / "best"), "--test_path", str(data / "texts.tsv"))
-    epochs = ("--epochs_num", "2", "--learning_rate", "2e-3", "--batch_size", "16", "--folds_num", "3")
+    epochs = ("--epochs_num", "2", "--learning_rate", "2e-3", "--batch_size", "8", "--folds_num", "3")
     folds = ["cv", *training(data, "folds.bin", "train"), *epochs, "--train_features_path", str(data / "train.npy")]
     means = ("cv-predict", "classifier", "--load_model_path", str(data / "folds.bin"), "--folds_num", "3")
+    layout = ("--ds_config", "zero3", "--learning_rate_list", "1e-4", "2e-3", "--batch_size_list", "8")
+    together = ["grid", *training(data, "together", "train", "dev"), *layout, "--epochs_num_list", "1"]
     plan = [
         [*predict, "--prediction_path", str(data / "answers.tsv")],
         folds,
         folds,
         [*means, "--test_path", str(data / "texts.tsv"), "--test_features_path", str(data / "test.npy")],
+        together,
     ]
     (data / "plan.json").write_text(json.dumps(plan))
-    return str(run(sys.executable, "tests/runs/many_commands.py", data / "plan.json", timeout=300).stdout)
+    launcher = ("deepspeed", "--num_accelerators", "2", "--master_port", "29651")
+    return str(run(*launcher, "tests/runs/many_commands.py", data / "plan.json", timeout=300).stdout)
 
 
 def right_answers(data: Path, rows: int, seed: int) -> list[int]:
@@ -147,3 +151,11 @@ def test_folds_answers_are_averaged(data: Path, answered: str) -> None:
     features, right = np.load(data / "test.npy"), right_answers(data, 101, seed=2)
     assert features.shape == (101, 2) and (features.argmax(1) == right).mean() > 0.9
     assert np.allclose(features.sum(1), 1) and features.dtype == np.float32
+
+
+def test_ranks_train_each_trial_together(data: Path, resumed: str, answered: str) -> None:
+    trials = json.loads((data / "together" / "grid.json").read_text())["trials"]
+    assert [(trial["learning_rate"], trial["state"]) for trial in trials] == [(2e-3, "done"), (1e-4, "done")]
+    one = {t["learning_rate"]: t["value"] for t in table(data)["trials"] if t["epochs_num"] == 1}
+    assert {t["learning_rate"]: t["value"] for t in trials} == one  # 2 x 8 examples an update are 1 x 16
+    assert (data / "together" / "model.safetensors").exists()
