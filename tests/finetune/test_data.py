@@ -164,6 +164,8 @@ def test_tags_and_tokens_must_be_equally_many(words: Reading, tmp_path: Path) ->
     (tmp_path / "a.tsv").write_text("text_a\tlabel\n天 地\tO O\n天 地\tO\n", "utf-8")
     with pytest.raises(UserError, match="line 3 has 2 tokens and 1 tags"):
         list(ner.read(tmp_path / "a.tsv", words))
+    (tmp_path / "a.tsv").write_text("text_a\tlabel\n 天  地 \tO O \n", "utf-8")  # more blanks than needed
+    assert [len(example) for example in ner.read(tmp_path / "a.tsv", words)] == [2]
 
 
 def test_lists_in_json_are_texts(words: Reading, tmp_path: Path) -> None:

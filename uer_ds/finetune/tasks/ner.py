@@ -31,7 +31,10 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     """One example a row; raises UserError, naming the line, when tokens and tags differ in number."""
 
     def encode(rows: list[Row]) -> Iterable[Example]:
-        for row, ids in zip(rows, reading.encoder.ids([row.text("text_a") for row in rows]), strict=True):
+        texts = [row.text("text_a").split() for row in rows]
+        encoded = reading.encoder.ids([" ".join(tokens) for tokens in texts])
+        for row, tokens, found in zip(rows, texts, encoded, strict=True):
+            ids = found[: len(tokens)]  # of no text the tokenizer makes one unknown token
             tags = row.text("label").split() if reading.gold else None
             if tags is not None and len(tags) != len(ids):
                 raise UserError(
