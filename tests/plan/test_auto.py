@@ -14,7 +14,7 @@ from uer_ds.config.run import AUTO, RunConfig, TrainConfig
 from uer_ds.engine.machine import _left_to_job
 from uer_ds.errors import UserError
 from uer_ds.plan.auto import settle_micro_batch
-from uer_ds.plan.choices import MARGIN, plan_of
+from uer_ds.plan.choices import ALLOCATOR, MARGIN, plan_of
 from uer_ds.plan.cluster import DEVICES, Cluster
 from uer_ds.plan.memory import peak
 
@@ -30,13 +30,14 @@ def auto_run(*words: str) -> RunConfig:
 
 
 def needed(run: RunConfig, rows: int) -> float:
+    """Bytes that a process must have so that `rows` fit."""
     plan = plan_of(run, 1, "cpu")
-    return peak(plan.subject, plan.division, plan.rows.of(rows)).total
+    return peak(plan.subject, plan.division, plan.rows.of(rows)).total * ALLOCATOR["cpu"] / (1 - MARGIN)
 
 
 def test_the_largest_power_of_two_that_leaves_a_tenth_free() -> None:
     run = auto_run()
-    exactly = needed(run, 16) / (1 - MARGIN)
+    exactly = needed(run, 16)
     settled, lines = settle_micro_batch(run, 1, "cpu", exactly)
     assert settled.train.batch_size == 16 and "16 sequences" in lines[0] and "largest" in lines[0]
     assert settle_micro_batch(run, 1, "cpu", exactly - 1e6)[0].train.batch_size == 8
@@ -45,13 +46,13 @@ def test_the_largest_power_of_two_that_leaves_a_tenth_free() -> None:
 def test_a_global_batch_is_divided() -> None:
     run = auto_run("--global_batch_size", "48", "--batch_size", "24")
     assert settle_micro_batch(run, 2, "cpu", 1e12)[0].train.batch_size == 24
-    assert settle_micro_batch(run, 2, "cpu", needed(run, 9) / (1 - MARGIN))[0].train.batch_size == 8
+    assert settle_micro_batch(run, 2, "cpu", needed(run, 9))[0].train.batch_size == 8
 
 
 @pytest.mark.parametrize(("kept", "chosen"), [(6, 6), (4096, 16)])
 def test_a_resumed_run_keeps_its_micro_batch_where_it_fits(kept: int, chosen: int) -> None:
     run = auto_run()
-    settled, lines = settle_micro_batch(run, 1, "cpu", needed(run, 16) / (1 - MARGIN), {"batch_size": kept})
+    settled, lines = settle_micro_batch(run, 1, "cpu", needed(run, 16), {"batch_size": kept})
     assert settled.train.batch_size == chosen
     assert ("as before" in lines[0]) == (kept == chosen)
 

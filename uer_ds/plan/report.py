@@ -84,7 +84,7 @@ def recommendation(plan: Plan, cluster: Cluster, one: Choice | None, words: str)
     cost = f" and {cost_of(cluster, days):,.0f} in money" if cluster.price is not None else ""
     extra = " --deepspeed_checkpoint_activations" if one.recompute else ""
     return (
-        f"The fastest that fits into {limit} takes {one.memory.total / GB:.1f} GB, {days:,.2f} days{cost}:\n"
+        f"The best that fits into {limit} takes {one.memory.total / GB:.1f} GB, {days:,.2f} days{cost}:\n"
         f"  uer-ds pretrain {words} --ds_config {one.engine} --batch_size {one.rows}{extra}"
     )
 
