@@ -143,7 +143,7 @@ def test_a_study_of_another_run_is_refused(url: str) -> None:
 
 
 def test_a_database_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     for url in (f"sqlite:///{tmp_path}/no/study.db", "nonsense", "nosuch://host/db"):
         with pytest.raises(UserError, match="--study: the database cannot be opened"):
             Study(url, "s")

@@ -121,7 +121,7 @@ def right_answers(data: Path, rows: int, seed: int) -> list[int]:
     return [int(answer) for answer in write_rows(data / "again.tsv", rows, seed)]
 
 
-def test_the_best_model_has_the_accuracy_of_the_study(data: Path, answered: str) -> None:
+def test_the_best_model_has_the_accuracy_of_the_study(data: Path, resumed: str, answered: str) -> None:
     right = right_answers(data, 101, seed=2)
     answers = [int(line) for line in (data / "answers.tsv").read_text().splitlines()[1:]]
     accuracy = sum(a == b for a, b in zip(answers, right, strict=True)) / len(right)
@@ -131,6 +131,7 @@ def test_the_best_model_has_the_accuracy_of_the_study(data: Path, answered: str)
     scores = json.loads((data / "best" / "scores.json").read_text())
     assert scores["dev"] == scores["test"] == best["scores"]  # the test file was the dev file
     assert not list((data / "best").glob("trial-*"))
+    assert "exported   no folder for transformers" in resumed  # which has no head that pools the mean
 
 
 def test_folds_answer_what_they_have_not_seen(data: Path, answered: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from uer_ds.config.model import read_json_object
 from uer_ds.config.trials import Point
 from uer_ds.convert.tokenizer_files import write_json
-from uer_ds.finetune.result import TASK_FILE
+from uer_ds.finetune.result import HUGGINGFACE_FOLDER, TASK_FILE
 from uer_ds.finetune.study import DONE, PRUNED, RUNNING, Study
 
 TRIAL_FILE = "trial.json"
@@ -60,6 +60,7 @@ def keep_best(output: Path, study: Study) -> None:
 def _move(folder: Path, output: Path) -> None:
     """Every file of `folder` into `output`; the description goes first and comes last, since it marks a whole model."""
     (output / TASK_FILE).unlink(missing_ok=True)
+    shutil.rmtree(output / HUGGINGFACE_FOLDER, ignore_errors=True)  # of an earlier search
     for path in sorted(folder.iterdir(), key=lambda path: path.name == TASK_FILE):
         target = output / path.name
         if target.is_dir():

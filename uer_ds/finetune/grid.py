@@ -22,6 +22,7 @@ from uer_ds.engine import distributed
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.finetune.best_model import holds_trial, keep_best, trial_folder, write_trial
+from uer_ds.finetune.exporting import export_result
 from uer_ds.finetune.grid_report import News, draw, table, write_table
 from uer_ds.finetune.infer import Predictor
 from uer_ds.finetune.last_epoch import HOPELESS, LastEpoch, Watch
@@ -197,6 +198,7 @@ class Grid:
         print(f"best: {best.point} | {self.metric} {best.value:.4f} | its model is in {where}", flush=True)
         if here:
             self._write_scores({"dev": dict(best.scores)})
+            print(export_result(self.output, self.material.task, self.run.base.options), flush=True)
         return here, len(missing)
 
     def _test(self) -> None:

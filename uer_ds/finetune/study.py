@@ -8,9 +8,7 @@ database.
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 import warnings
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
@@ -19,15 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from uer_ds.config.trials import Point, refuse_other_run
-from uer_ds.errors import UserError
 from uer_ds.finetune.metrics import needed
+from uer_ds.finetune.study_storage import open_storage
 
 BEAT_SECONDS = 4
 GRACE_SECONDS = 20
 """A trial without a beat for so long belongs to a process that has died, or a machine that was cut off."""
-
-LOCK_SECONDS = 120
-"""How long a process waits for others that write to the same SQLite file."""
 
 DONE, PRUNED, RUNNING, WAITING, FAILED = "done", "pruned", "running", "waiting", "failed"
 
@@ -90,7 +85,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name, self.place = name, place
         self._optuna = optuna
-        self._storage = open_storage(url)
+        self._storage = open_storage(url, BEAT_SECONDS, GRACE_SECONDS)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=name,
@@ -241,46 +236,3 @@ def row_of(trial: Any, point: Point) -> Row:
     value = trial.value if state in (DONE, PRUNED) else None
     scores = attributes.get("scores", {})
     return Row(trial.number, point, state, value, scores, seconds, attributes.get("place", ""), ended)
-
-
-def open_storage(url: str) -> Any:
-    """The database at `url`, made when it is empty. Raises UserError when it cannot be opened."""
-    import optuna
-    import sqlalchemy
-
-    sqlite = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
-    for last in (False, False, False, True):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "experimental"
-                storage = optuna.storages.RDBStorage(
-                    url, engine_kwargs=sqlite, heartbeat_interval=BEAT_SECONDS, grace_period=GRACE_SECONDS
-                )
-            break
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError) as error:
-            if last:
-                reason = str(error.__cause__ or error).splitlines()[0]
-                raise UserError(f"--study: the database cannot be opened ({reason}); check its URL.") from error
-            time.sleep(1 + random.random())  # two processes make the tables at the same moment: one of them fails
-    if sqlite:
-        lock_when_reading(storage.engine)
-    return storage
-
-
-def lock_when_reading(engine: Any) -> None:
-    """SQLite knows no SELECT ... FOR UPDATE, so two processes could both see a trial waiting and take it.
-
-    Every transaction takes the write lock at its beginning instead (seen: 74 claims of 60 trials by 4 processes without
-    it, 60 with it).
-    """
-    from sqlalchemy import event
-
-    @event.listens_for(engine, "connect")
-    def leave_begin_to_us(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections made so far know nothing of it
