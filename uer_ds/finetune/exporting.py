@@ -20,7 +20,7 @@ def export_result(output: Path, task: Task, options: Any) -> str:
     """Write the folder beside the result in `output`; returns a line about it, also when there can be none."""
     folder = output / HUGGINGFACE_FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    reason = f"transformers has no head for the task {task.name}"
+    reason = f"transformers has no head like this one of {task.name}"
     if task.exported(options):
         try:
             convert(output, folder, "huggingface", verify=False, force=True)
