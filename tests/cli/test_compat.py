@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from uer_ds.cli.compat import modernise_preprocess, modernise_pretrain, say_modern_form, split_arguments
+from uer_ds.cli.compat import (
+    modernise_finetune,
+    modernise_preprocess,
+    modernise_pretrain,
+    say_modern_form,
+    split_arguments,
+)
 from uer_ds.errors import UserError
 
 
@@ -74,3 +80,14 @@ def test_paths_that_moved() -> None:
     assert options(modernise_pretrain(["--config_path", "models/rnn_config.json"]))["config_path"] == [
         "rnn/lstm_config"
     ]
+
+
+def test_fine_tuning_has_no_objective() -> None:
+    given = ["--target", "lm", "--encoder", "gpt", "--embedding", "bert", "--config_path", "models/rnn_config.json"]
+    assert options(modernise_finetune(given)) == {
+        "target": ["lm"],
+        "encoder": ["transformer"],
+        "mask": ["causal"],
+        "embedding": ["word", "pos", "seg"],
+        "config_path": ["rnn/lstm_config"],
+    }

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
+from uer_ds.finetune.encode import Encoded
+from uer_ds.finetune.examples import Example, flat
 from uer_ds.finetune.output import prediction_file
+from uer_ds.finetune.predict import predict
 from uer_ds.finetune.rows import count_rows
 from uer_ds.finetune.task import Wanted
 from uer_ds.registry import TASKS
@@ -65,3 +70,11 @@ def test_rows_are_counted_without_reading_them(tmp_path: Path) -> None:
         None,
         None,
     ]
+
+
+def test_progress_counts_every_example_once() -> None:
+    row = Encoded(np.array([2, 5, 3], dtype=np.int32), 3, 8)
+    alone: Any = SimpleNamespace(place=SimpleNamespace(world_size=1, rank=0), gather=lambda part: [part])
+    done: list[int] = []
+    found = predict(lambda batch: batch.ids[:, :1], [Example((row,))] * 7, flat, 0, 3, alone, done.append)
+    assert done == [3, 3, 1] and found is not None and len(found) == 7
