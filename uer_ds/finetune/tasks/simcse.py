@@ -7,7 +7,7 @@ correlation of cosines with labels. Training goes back to dropout after every ev
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values, two_streams
 from uer_ds.finetune.heads import ContrastiveHead, Head
-from uer_ds.finetune.metrics import correlations
 from uer_ds.finetune.rows import columns_of
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
-from uer_ds.finetune.tasks.regression import number_of
+from uer_ds.finetune.task import Labels, Reading, Task
+from uer_ds.finetune.tasks.regression import number_of, records, score
 from uer_ds.finetune.tasks.siamese import two_rows
 from uer_ds.finetune.tasks.texts import read_texts
 
@@ -41,17 +40,6 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     if options.temperature <= 0:
         raise UserError(f"--temperature is {options.temperature}; expected a positive number.")
     return ContrastiveHead(config.pooling, options.temperature)
-
-
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
-    """Correlations of cosines with labels."""
-    return correlations([float(output[0]) for output in outputs], [number_of(example) for example in examples])
-
-
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
-    """The cosine of each pair."""
-    for _, output in pairs:
-        yield (float(output[0]),)
 
 
 TASK = Task(
