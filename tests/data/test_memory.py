@@ -56,9 +56,18 @@ def repeated_zst(folder: Path) -> Path:
 
 
 def long_rows(folder: Path) -> Path:
-    """60 MB in 150 rows of one row group."""
+    """100 MB in 250 rows of one row group, in pages of a row."""
     text = SENTENCE * (400_000 // len(SENTENCE.encode()))
-    pyarrow.parquet.write_table(pyarrow.table({"text": [f"{text}{i}" for i in range(150)]}), folder / "c.parquet")
+    table = pyarrow.table({"text": [f"{text}{i}" for i in range(250)]})
+    pages = {"use_dictionary": False, "data_page_size": 1 << 10, "write_batch_size": 1}
+    pyarrow.parquet.write_table(table, folder / "c.parquet", **pages)
+    return folder / "c.parquet"
+
+
+def long_page(folder: Path) -> Path:
+    """30 MB in 75 rows of one page, the least that can be decoded."""
+    text = SENTENCE * (400_000 // len(SENTENCE.encode()))
+    pyarrow.parquet.write_table(pyarrow.table({"text": [f"{text}{i}" for i in range(75)]}), folder / "c.parquet")
     return folder / "c.parquet"
 
 
@@ -76,7 +85,7 @@ def one_line(folder: Path) -> Path:
     return folder / "c.txt"
 
 
-@pytest.mark.parametrize("make", [repeated_zst, long_rows, equal_rows, one_line])
+@pytest.mark.parametrize("make", [repeated_zst, long_rows, long_page, equal_rows, one_line])
 def test_any_form_of_text(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     peaks = preprocess(tmp_path, make(tmp_path), "--data_processor", "mlm")
     assert max(peaks) < LIMIT
