@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from uer_ds.cli.main import main
+from uer_ds.cli.main import enter
 
 if __name__ == "__main__":
-    raise SystemExit(main(["finetune", "multi_label", *sys.argv[1:]]))
+    enter(["finetune", "multi_label", *sys.argv[1:]])

@@ -1,5 +1,5 @@
 """`python -m uer_ds` is `uer-ds`."""
 
-from uer_ds.cli.main import main
+from uer_ds.cli.main import enter
 
-raise SystemExit(main())
+enter()

@@ -85,5 +85,6 @@ def test_a_host_that_is_cut_off_is_missed_in_time_and_the_run_goes_on(
         assert "Traceback" not in text
 
     assert not ip("-n", hosts[1], "link", "set", CABLE[1], "up")
-    assert [status for status, _ in endings(start(hosts, 29642, words), seconds=120)] == [0, 0]
+    after = endings(start(hosts, 29642, words), seconds=120)
+    assert [status for status, _ in after] == [0, 0], after
     assert [report["update"] for report in metrics(output)] == list(range(1, UPDATES + 1))

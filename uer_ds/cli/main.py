@@ -6,11 +6,14 @@ Only the asked command's module is imported, so that `uer-ds --help` answers at 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from uer_ds import __version__
 from uer_ds.cli.compat import say_modern_form
@@ -66,6 +69,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         return OUTPUT_CLOSED
+
+
+def enter(argv: Sequence[str] | None = None) -> NoReturn:
+    """`main` for a process of its own: leaves it with the status.
+
+    One of several processes leaves at once when all is written. Taking torch, gloo and DeepSpeed down while the peers
+    do the same has been seen to abort a process (SIGABRT) whose work was done, and a launcher calls that a failed run.
+    """
+    status = main(argv)
+    if _is_one_of_several():
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
+                stream.flush()
+        os._exit(status)
+    raise SystemExit(status)
+
+
+def _is_one_of_several() -> bool:
+    try:
+        return find_place(os.environ).world_size > 1
+    except UserError:
+        return False
 
 
 def _speaks() -> bool:
