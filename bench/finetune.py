@@ -69,7 +69,7 @@ def pretrain(args: argparse.Namespace) -> Path:
     run, dataset = args.output / "pretrained", args.output / "dataset"
     uer_ds("preprocess", "--corpus_path", args.corpora, "--vocab_path", args.vocab_path, "--dataset_path", dataset,
            "--processes_num", 2, "--data_processor", "mlm")  # fmt: skip
-    uer_ds("pretrain", "--ds_config", "zero0", "--dataset_path", dataset, "--output_model_path", run,
+    uer_ds("pretrain", "--ds_config", "zero0_bf16", "--dataset_path", dataset, "--output_model_path", run,
            "--config_path", "bert/tiny_config", "--data_processor", "mlm", "--target", "mlm", "--batch_size", 64,
            "--total_steps", args.pretrain_steps, "--save_checkpoint_steps", 500, "--keep_checkpoints", 1,
            "--learning_rate", "2e-3", "--warmup", 0.05, "--correct_bias", "--max_grad_norm", 1.0)  # fmt: skip
