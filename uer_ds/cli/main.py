@@ -79,6 +79,8 @@ def enter(argv: Sequence[str] | None = None) -> NoReturn:
     """
     status = main(argv)
     if _is_one_of_several():
+        if mpi := sys.modules.get("mpi4py.MPI"):  # which calls a process lost that leaves without
+            mpi.Finalize()
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
