@@ -18,7 +18,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
 from uer_ds.engine.group import Group
-from uer_ds.engine.machine import use_cores
+from uer_ds.engine.machine import keep_freed_memory, use_cores
 from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.engine.shared_buffers import forget_buffer
 from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError
@@ -135,6 +135,7 @@ def _watch(
 def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     use_ops_cache()
     use_cores(place.local_world_size)
+    keep_freed_memory()
     accelerator = get_accelerator()
     if accelerator.device_name() != "cpu":
         if place.local_rank >= accelerator.device_count():
