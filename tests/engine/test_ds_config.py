@@ -82,7 +82,7 @@ def test_shipped_files_say_nothing_that_options_own(name: str) -> None:
         ({"data_efficiency": {"enabled": True}}, "would have no effect"),
         ({"tensor_parallel": {"autotp_size": 2}}, "belongs to --tensor_parallel_size"),
         ({"sequence_parallel_size": 2}, "belongs to --sequence_parallel_size"),
-        ({"autotuning": {"enabled": True}}, "uer-ds doctor"),
+        ({"autotuning": {"enabled": True}}, "deepspeed --autotuning tune"),
         ({"activation_checkpointing": {}}, "--deepspeed_checkpoint_activations"),
         ({"zero_optimization": {"stage": 2, "zenflow": {}}}, "'zenflow'"),
         ({"zero_optimization": {"stage": 3, "offload_optimizer": {"super_offload": True}}}, "'super_offload'"),

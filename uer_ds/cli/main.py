@@ -75,9 +75,15 @@ def enter(argv: Sequence[str] | None = None) -> NoReturn:
     """`main` for a process of its own: leaves it with the status.
 
     One of several processes leaves at once when all is written. Taking torch, gloo and DeepSpeed down while the peers
-    do the same has been seen to abort a process (SIGABRT) whose work was done, and a launcher calls that a failed run.
+    do the same has been seen to abort a process whose work was done ("terminate called without an active exception"),
+    and a launcher calls that a failed run.
     """
-    status = main(argv)
+    try:
+        status = main(argv)
+    except SystemExit as wish:  # of argparse, or of DeepSpeed's autotuner in an update
+        if isinstance(wish.code, str):
+            raise
+        status = wish.code or 0
     if _is_one_of_several():
         if mpi := sys.modules.get("mpi4py.MPI"):  # which calls a process lost that leaves without
             mpi.Finalize()

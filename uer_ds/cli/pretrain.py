@@ -15,6 +15,7 @@ from typing import Any
 from uer_ds.cli.compat import modernise_pretrain
 from uer_ds.cli.parser import add_config_options, given_values, without_prefix
 from uer_ds.config.data import SEQ_LENGTH, DataConfig, TargetTokenizerConfig, TokenizerConfig
+from uer_ds.config.experiment import EXPERIMENT, as_experiment, experiment, forget
 from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.config.options import read_values
 from uer_ds.config.recipes import Recipe, load_recipe
@@ -88,7 +89,10 @@ def run(args: argparse.Namespace) -> int:
     with wish.listening(last=True):  # from now on: a signal in the seconds of the imports is not lost
         from uer_ds.train.pretrain import pretrain  # torch and deepspeed
 
-        return pretrain(config, place, wish)
+        try:
+            return pretrain(config, place, wish)
+        finally:
+            forget(config)
 
 
 def make_run_config(args: argparse.Namespace, completion: Completion | None = None) -> RunConfig:
@@ -102,7 +106,9 @@ def make_run_config(args: argparse.Namespace, completion: Completion | None = No
         raise UserError("--output_model_path is missing; name the folder for checkpoints and metrics.")
     option, model_name = _chosen_model(args, paths.config_path)
     model_path = zoo.model_place(model_name, option)
-    engine_path = find_json("ds_configs", _chosen_engine(args, paths.ds_config), "--ds_config")
+    engine_name = _chosen_engine(args, paths.ds_config)
+    tried = experiment(engine_name)
+    engine_path = EXPERIMENT if tried else str(find_json("ds_configs", engine_name, "--ds_config"))
     from_json = split_json(zoo.model_values(model_name, option), model_path)
     values = {name: {**from_json[name], **given[name]} for name in SECTIONS}
     if args.dynamic_masking:
@@ -113,8 +119,10 @@ def make_run_config(args: argparse.Namespace, completion: Completion | None = No
         model = ModelConfig(**sizes)
     except UserError as error:
         raise UserError(f"{model_path} with the options given: {error}") from None
-    paths = dataclasses.replace(paths, config_path=model_path, ds_config=str(engine_path))
+    paths = dataclasses.replace(paths, config_path=model_path, ds_config=engine_path)
     optim, train = OptimConfig(**values["optim"]), TrainConfig(**values["train"])
+    if tried:
+        return as_experiment(RunConfig(model, data, optim, train, paths, tried))
     return RunConfig(model, data, optim, train, paths, read_json_object(engine_path))
 
 

@@ -99,6 +99,9 @@ def _watched(watch: Watch | None) -> Iterator[None]:
     except KeyboardInterrupt:
         watch.fail(INTERRUPTED, "interrupted")
         raise
+    except SystemExit:  # DeepSpeed's autotuner ends its experiments so, on all ranks in the same update
+        watch.close()
+        raise
     else:
         watch.close()
 

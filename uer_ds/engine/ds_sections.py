@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from uer_ds.config.experiment import EXPERIMENT
 from uer_ds.errors import UserError, unknown_name
 
 PASSED = (
@@ -41,8 +42,8 @@ INSTEAD = {
     "managed_gradient_accumulation": "belongs to --accumulation_steps" + REMOVE,
     "data_efficiency": "would have no effect: samples and their order are the run's own" + REMOVE,
     "dataloader_drop_last": "would have no effect: no sample is ever dropped" + REMOVE,
-    "autotuning": "changes batch sizes, which belong to the options, and ends processes by name; compare several "
-    "--batch_size and --ds_config by the seconds an update that `uer-ds doctor` measures" + REMOVE,
+    "autotuning": "is for `deepspeed --autotuning tune ... --deepspeed_config FILE` alone (docs/deepspeed_features.md)"
+    + REMOVE,
     "tensor_parallel": "belongs to --tensor_parallel_size" + REMOVE,
     "sequence_parallel_size": "belongs to --sequence_parallel_size" + REMOVE,
     "seq_parallel_communication_data_type": "would have no effect: give communication_data_type" + REMOVE,
@@ -63,6 +64,8 @@ INSTEAD_IN_ZERO = {
 def check_sections(given: dict[str, Any], where: str) -> None:
     """Raise UserError for the first section of the file `where` that would be ignored or cannot work here."""
     for section in given:
+        if section == "autotuning" and where == EXPERIMENT:
+            continue
         if section in INSTEAD:
             raise UserError(f"{where}: has the section {section!r}, which {INSTEAD[section]}.")
         if section not in PASSED and section not in REMOVED:
