@@ -24,12 +24,17 @@ def test_a_dry_run_shows_the_script_with_a_default_output(dataset: str, capsys: 
     assert "#SBATCH --exclusive" in script
 
 
-def test_a_dry_run_shows_the_script_and_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """The shortest command there is: the dataset that nobody named is missing."""
-    assert main(["submit", "--recipe", "bert_xlarge", "--nodes", "4", "--dry_run"]) == 2
+def test_a_dry_run_without_a_dataset_checks_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    """The shortest command there is."""
+    words = ["submit", "--recipe", "bert_xlarge", "--nodes", "4"]
+    assert main([*words, "--dry_run"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("#!/bin/bash\n#SBATCH")
-    assert "dataset.pt" in said.err
+    assert "no --dataset_path yet" in said.err
+    assert main([*words, "--dry_run", "--", "--batch_size", "7"]) == 2
+    assert "--global_batch_size 512 is no multiple of" in capsys.readouterr().err
+    assert main([*words, "--dry_run", "--", "--dataset_path", "nowhere"]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
 
 
 def test_processes_that_do_not_divide_the_batch_are_refused(dataset: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,12 +101,8 @@ def make_run_config(args: argparse.Namespace, cluster: Cluster) -> tuple[RunConf
         if "dataset_path" in data:
             said.append("the dataset's")
             return pretrain.complete(data, model, tokenizers)
-        size, where = vocabulary(model, tokenizers[0])
-        said.append(where)
-        processor = data.get("data_processor") or model.get("data_processor") or usual_objective(model)
-        usual = {"seq_length": SEQ_LENGTH, "tgt_seq_length": SEQ_LENGTH}
-        whole = DataConfig(**{**usual, **data, "data_processor": processor})
-        return whole, {**model, "vocab_size": size, "data_processor": processor}
+        said.append(vocabulary(model, tokenizers[0])[1])
+        return without_dataset(data, model, tokenizers)
 
     config = pretrain.make_run_config(args, completion)
     if config.train.batch_size == AUTO:
@@ -114,6 +110,17 @@ def make_run_config(args: argparse.Namespace, cluster: Cluster) -> tuple[RunConf
     if config.train.tensor_parallel_size > 1:
         raise UserError("plan knows no --tensor_parallel_size; leave it out and compare ZeRO stage 3.")
     return settle_batches(config, cluster.processes)[0], said[0]
+
+
+def without_dataset(
+    data: dict[str, Any], model: dict[str, Any], tokenizers: tuple[dict[str, Any], dict[str, Any]]
+) -> tuple[DataConfig, dict[str, Any]]:
+    """As `pretrain.complete`, where there is no dataset yet: a usual vocabulary and the model's own objective."""
+    size, _ = vocabulary(model, tokenizers[0])
+    processor = data.get("data_processor") or model.get("data_processor") or usual_objective(model)
+    usual = {"seq_length": SEQ_LENGTH, "tgt_seq_length": SEQ_LENGTH}
+    whole = DataConfig(**{**usual, **data, "data_processor": processor})
+    return whole, {**model, "vocab_size": size, "data_processor": processor}
 
 
 def with_largest_batch(config: RunConfig, cluster: Cluster) -> RunConfig:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from uer_ds.cli import pretrain
 from uer_ds.cli.parser import Parser
+from uer_ds.cli.plan import without_dataset
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.resources import resource_root
 from uer_ds.errors import UserError
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     script = render(job, template.read_text(encoding="utf-8"))
     if args.dry_run:
         print(script, end="", flush=True)
-    check_run(options, processes)
+    check_run(options, processes, args.dry_run)
     return 0 if args.dry_run else hand_over(script, Path(job.logs))
 
 
@@ -131,9 +132,17 @@ def with_output(options: Sequence[str], job_name: str, processes: int) -> tuple[
     return folder, [*options, "--output_model_path", str(folder)]
 
 
-def check_run(options: Sequence[str], processes: int) -> None:
-    """Raises the `UserError` that the run itself would end with, before it waits in a queue."""
-    settle_batches(pretrain.make_run_config(parsed(options, processes)), processes)
+def check_run(options: Sequence[str], processes: int, dry: bool = False) -> None:
+    """Raises the `UserError` that the run itself would end with, before it waits in a queue.
+
+    A dry run may name no dataset yet: the rest is checked then.
+    """
+    args = parsed(options, processes)
+    completion = None
+    if dry and "dataset_path" not in pretrain.given_options(args)["data"]:
+        completion = without_dataset
+        print("uer-ds: no --dataset_path yet; give it behind `--`. All else was checked.", file=sys.stderr)
+    settle_batches(pretrain.make_run_config(args, completion), processes)
 
 
 def start_on_hosts(args: argparse.Namespace, options: Sequence[str]) -> int:
@@ -143,7 +152,7 @@ def start_on_hosts(args: argparse.Namespace, options: Sequence[str]) -> int:
     command = [*deepspeed_command(args), *options]
     if args.dry_run:
         print(shlex.join(command), flush=True)
-    check_run(options, sum(hosts.values()))
+    check_run(options, sum(hosts.values()), args.dry_run)
     if args.dry_run:
         return 0
     if len(hosts) > 1:
