@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from uer_ds.train import stopping
+from uer_ds.train.saving import first_save_seconds
 from uer_ds.train.stopping import CHECKPOINT, EVALUATION, UPDATE, StopWish
 
 
@@ -67,3 +68,10 @@ def test_without_a_limit_only_a_signal_stops(clock: Clock) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert wish
     assert wish.reason == "SIGUSR1"
+
+
+def test_the_first_save_is_expected_by_its_size() -> None:
+    alone, divided = (first_save_seconds(10**9, 10**9, processes, True) for processes in (1, 12))
+    assert alone == pytest.approx(24e9 / 2e8)
+    assert divided == pytest.approx(13e9 / 2e8)
+    assert first_save_seconds(10**9, 10**9, 12, False) == pytest.approx(5)

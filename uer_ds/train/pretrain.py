@@ -107,6 +107,7 @@ class Trainer:
         self.watchdog = self._watchdog()
         self.journal = Journal()
         self.saver = self._build_saver()
+        wish.note(CHECKPOINT, self.saver.seconds)
 
     # -- building ------------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,16 @@ class SavingRules:
     background: bool = False
 
 
+DISK_BYTES_PER_SECOND = 2e8
+"""A slow disk, or a network's: what is assumed before a save has been measured."""
+
+
+def first_save_seconds(trained: int, parameters: int, processes: int, weights: bool) -> float:
+    """About how long a save takes of a model of so many parameters: AdamW's float32 state, divided by the processes,
+    then the plain float32 weights, read back and written by one of them."""
+    return (12 * trained / processes + 3 * 4 * parameters * weights) / DISK_BYTES_PER_SECOND
+
+
 @dataclass
 class _Pending:
     """A checkpoint under way; `work` is this rank's part of the present stage."""
@@ -92,8 +102,9 @@ class Saver:
         self._model, self._tokenizers, self._rules, self._say = model, tokenizers, rules, say
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if rules.background else None
         self._pending: _Pending | None = None
-        self.seconds = 0.0
-        """From the call of `save` until the last finished checkpoint had its name."""
+        parameters = (engine.trained_count, engine.parameter_count)
+        self.seconds = first_save_seconds(*parameters, group.place.world_size, rules.weights != "none")
+        """From the call of `save` until the last finished checkpoint had its name; before the first one an estimate."""
 
     def save(self, state: State) -> None:
         """Begin `OUTPUT/checkpoint-N`, after the one before is finished; without `background`, also finish it.
