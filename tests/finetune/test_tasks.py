@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from uer_ds.config.finetune import TASK_OPTIONS, NerOptions
-from uer_ds.data.batch import IGNORE
+from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example, ExampleSet
-from uer_ds.finetune.metrics import entity_report
+from uer_ds.finetune.metrics import classification_scores, entity_report
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1, units
+from uer_ds.finetune.seq2seq import greedy
 from uer_ds.finetune.task import Labels, Reading, Task, Wanted
 from uer_ds.finetune.tasks import ner
 from uer_ds.registry import TASKS
@@ -296,3 +298,49 @@ def test_entity_scores(tmp_path: Path) -> None:
     assert list(ner.records(pairs, labels, Wanted()))[1] == (["O"],)
     first = Labels(("[PAD]", "O", "B-X"))  # wherever [PAD] stands, it is no answer
     assert ner.tags_of(one_hot(0, 2, 1)[:, :3], first) == ["O", "B-X", "O"]
+
+
+def test_what_a_classification_prints() -> None:
+    scores = classification_scores([0, 1, 1, 2], [0, 1, 2, 2], ["bad", "fair", "good"])
+    assert scores.lines[0] == "Confusion matrix (rows: predicted, columns: right):"
+    table = [line.split() for line in scores.lines[1:5]]
+    assert table == [["bad", "fair", "good"], ["bad", "1", "0", "0"], ["fair", "0", "1", "1"], ["good", "0", "0", "1"]]
+    assert scores.lines[5:] == (
+        "Report precision, recall, and f1:",
+        "Label bad: 1.000, 1.000, 1.000",
+        "Label fair: 0.500, 1.000, 0.667",
+        "Label good: 1.000, 0.500, 0.667",
+        "Acc. (Correct/Total): 0.7500 (3/4)",
+    )
+    assert scores.values["macro_f1"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+
+
+class _Countdown(torch.nn.Module):
+    """Says `end` (token 2) in row i after i + 1 tokens (5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = {"lm": self}
+        self.steps = 0
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        return batch.ids
+
+    def decode(self, batch: Batch, memory: torch.Tensor) -> torch.Tensor:
+        assert batch.decoder is not None
+        self.steps += 1
+        rows, written = batch.decoder.ids.shape
+        return torch.full((rows, written, 1), written - 1)
+
+    def logits(self, hidden: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        ended = hidden[:, :, 0] > torch.arange(len(hidden))[:, None]
+        return torch.nn.functional.one_hot(torch.where(ended, 2, 5), 6).float()
+
+
+def test_greedy_answers_end_when_all_rows_have_ended() -> None:
+    body = _Countdown()
+    found = greedy(body, Batch(torch.ones(3, 4), torch.ones(3, 4)), start=1, end=2, longest=50)  # type: ignore[arg-type]
+    assert body.steps == 4
+    assert found.shape == (3, 50)
+    assert [(row == 5).sum() for row in found] == [1, 2, 3]
+    assert (found[:, 4:] == 2).all()

@@ -137,9 +137,10 @@ def write_models(folder: Path) -> None:
 def test_evaluation_is_the_score_of_the_predictions(folder: Path, name: str, stage: str) -> None:
     [evaluation] = evaluations(folder / f"{stage}-{name}")
     found = SCORES[name](folder / name, folder / f"{stage}-{name}.answers")
-    # Predictions are made in float32: a model that was evaluated in bfloat16 may answer two of 13 rows otherwise, and
-    # numbers that hardly differ yet after two updates may change places.
-    tolerance = 1e-6 if stage == "zero0" else {"cmrc": 16, "regression": 2, "simcse": 2}.get(name, 0.16)
+    # Predictions are made in float32: a model that was evaluated in bfloat16 may answer two of 13 rows otherwise (four,
+    # where it chooses among equals), and numbers that hardly differ yet after two updates may change places.
+    rounded = {"cmrc": 16, "regression": 2, "simcse": 2, "c3": 0.31, "chid": 0.31}
+    tolerance = 1e-6 if stage == "zero0" else rounded.get(name, 0.16)
     assert found == pytest.approx(evaluation[FEW.get(name, "accuracy")], abs=tolerance)
     losses = [report["loss"] for report in metrics(folder / f"{stage}-{name}")]
     assert len(losses) >= 2 and np.isfinite(losses).all() and len(set(losses)) > 1
@@ -197,7 +198,8 @@ def alone(folder: Path, run: Run) -> Path:
     words = {key: value for key, value in bert.items() if key != "vocab_path"}
     words |= {"pretrained_model_path": "words.bin", "spm_model_path": "words.model"}
     write_words(folder)
-    plan.add("finetune", "classifier", *page, *BERT, **words, output_model_path="page_7")
+    longer = ("--epochs_num", "24")  # its words start from nothing
+    plan.add("finetune", "classifier", *page, *longer, *BERT, **words, output_model_path="page_7")
     for name in ("once", "again"):
         plan.train("classifier", name, "classifier", "--dropout", "0.3")
     lists = {"load_model_path": "zero0-ner", "test_path": "tokens.jsonl", "prediction_path": "tags.jsonl"}

@@ -18,7 +18,8 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
 from uer_ds.engine.group import Group
-from uer_ds.engine.machine import keep_freed_memory, use_cores
+from uer_ds.engine.machine import use_cores
+from uer_ds.engine.malloc import keep_freed_memory
 from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.engine.shared_buffers import forget_buffer
 from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError
@@ -138,15 +139,16 @@ def _watch(
 def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     use_ops_cache()
     use_cores(place.local_world_size)
-    keep_freed_memory()
     accelerator = get_accelerator()
-    if accelerator.device_name() != "cpu":
-        if place.local_rank >= accelerator.device_count():
-            raise UserError(
-                f"{place.local_world_size} processes on this machine, but {accelerator.device_count()} "
-                f"{accelerator.device_name()} devices; start no more processes than devices (under srun, let every "
-                "task see all of them: --gpus-per-node, not --gpus-per-task), or set DS_ACCELERATOR=cpu."
-            )
+    if accelerator.device_name() == "cpu":
+        keep_freed_memory()
+    elif place.local_rank >= accelerator.device_count():
+        raise UserError(
+            f"{place.local_world_size} processes on this machine, but {accelerator.device_count()} "
+            f"{accelerator.device_name()} devices; start no more processes than devices (under srun, let every "
+            "task see all of them: --gpus-per-node, not --gpus-per-task), or set DS_ACCELERATOR=cpu."
+        )
+    else:
         accelerator.set_device(place.local_rank)
     if place.world_size > 1 and "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface_towards(address)):
         os.environ["GLOO_SOCKET_IFNAME"] = name

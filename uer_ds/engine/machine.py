@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import platform
@@ -65,24 +64,6 @@ def _left_to_job(root: Path) -> float:
         if folder == mounted:
             break
     return max(0.0, left)
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's `mallopt` (malloc.h)."""
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors for the next ones; nothing where the user has set it up.
-
-    glibc maps each large tensor anew, and the kernel fills it with zeros page by page: up to a tenth of an update on a
-    CPU, whose tensors have the same sizes in every update. The peak stays what it is, only less is given back.
-    """
-    if get_accelerator().device_name() != "cpu" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries have none
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def use_cores(local_world_size: int) -> None:

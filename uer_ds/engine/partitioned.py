@@ -6,21 +6,17 @@ largest single weight whole for a moment. The weights are those of a model built
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import deepspeed
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from uer_ds.engine.ds_config import zero_stage
+from uer_ds.engine.malloc import freed_at_once
 from uer_ds.errors import UserError
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names of two settings of glibc's malloc (malloc.h)."""
-
-_MIB = 2**20
 
 
 @contextmanager
@@ -35,7 +31,7 @@ def partitioned(config: dict[str, Any], where: str) -> Iterator[None]:
         return
     with refusals(where):
         context = deepspeed.zero.Init(config_dict_or_path=config)
-    with _freed_at_once(), context:
+    with freed_at_once(), context:
         yield
 
 
@@ -45,30 +41,17 @@ def gathered(parameters: list[nn.Parameter]) -> Iterator[None]:
 
     Collective where they are partitioned; otherwise it does nothing.
     """
-    with _freed_at_once(), deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
+    with freed_at_once(), deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
         yield
 
 
-@contextmanager
-def _freed_at_once() -> Iterator[None]:
-    """Inside the `with` block, pieces of 1 MiB or more go back to the system when they are freed.
-
-    Whole weights come and go between partitions that stay. From the heap, as glibc takes pieces up to 32 MiB once such
-    ones were freed, each would leave a hole that the next does not fit into, and a rank would hold more than the whole
-    model. Afterwards the thresholds are what they end at by themselves in a process that works with large tensors:
-    training must not ask the system for each of them. Another malloc is left alone.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        yield
-        return
-    mallopt(_MMAP_THRESHOLD, _MIB)
-    mallopt(_TRIM_THRESHOLD, _MIB)
-    try:
-        yield
-    finally:
-        mallopt(_MMAP_THRESHOLD, 32 * _MIB)
-        mallopt(_TRIM_THRESHOLD, 64 * _MIB)
+def wished_by_all(wish: Tensor) -> bool:
+    """Whether every rank's `wish`, one boolean, is true. Collective: ranks whose weights are partitioned must make the
+    same number of forward passes."""
+    wishes = wish.int()
+    if dist.is_initialized():
+        dist.all_reduce(wishes, dist.ReduceOp.MIN)
+    return bool(wishes)
 
 
 def whole_size(parameter: nn.Parameter) -> int:

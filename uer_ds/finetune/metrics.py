@@ -29,6 +29,7 @@ def classification_scores(predicted: Sequence[int], right: Sequence[int], names:
     total, correct = int(table.sum()), int(table.diagonal().sum())
     accuracy = correct / total if total else 0.0
     lines = ["Confusion matrix (rows: predicted, columns: right):", *_table_lines(table.tolist(), names)]
+    lines.append("Report precision, recall, and f1:")
     for name, p, r, f1, _ in zip(names, *scores, strict=True):
         lines.append(f"Label {name}: {p:.3f}, {r:.3f}, {f1:.3f}")
     lines.append(f"Acc. (Correct/Total): {accuracy:.4f} ({correct}/{total})")

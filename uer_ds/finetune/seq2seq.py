@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch, Terms
+from uer_ds.engine.partitioned import wished_by_all
 from uer_ds.finetune.examples import Example, pad_rows
 from uer_ds.finetune.heads import Head
 from uer_ds.models.model import Model
@@ -37,12 +38,12 @@ class TextHead(Head):
 def greedy(body: Model, batch: Batch, start: int, end: int, longest: int) -> Tensor:
     """The likeliest token at each of at most `longest` places, [B, longest]; after `end` a row repeats it.
 
-    It stops when all rows have ended, unless the weights are partitioned: then all ranks make all steps, as ZeRO-3
-    demands.
+    It stops when all rows have ended; where the weights are partitioned, when those of all ranks have, since each step
+    gathers from all of them.
     """
     rows = len(batch.ids)
     memory = body.encode(batch)
-    may_stop = not any(hasattr(parameter, "ds_id") for parameter in body.parameters())
+    partitioned = any(hasattr(parameter, "ds_id") for parameter in body.parameters())
     found = torch.full((rows, 1), start, dtype=torch.int64, device=batch.ids.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=batch.ids.device)
     for _ in range(longest):
@@ -52,7 +53,7 @@ def greedy(body: Model, batch: Batch, start: int, end: int, longest: int) -> Ten
         best = torch.where(ended, end, logits[:, 0].argmax(-1))
         ended |= best == end
         found = torch.cat([found, best[:, None]], dim=1)
-        if may_stop and bool(ended.all()):
+        if wished_by_all(ended.all()) if partitioned else ended.all():
             break
     return F.pad(found[:, 1:], (0, longest + 1 - found.size(1)), value=end)
 
