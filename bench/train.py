@@ -41,6 +41,7 @@ from uer_ds.config.run import RunConfig
 from uer_ds.data.batch import Batch
 from uer_ds.engine import distributed
 from uer_ds.engine.probe import gemm_rate
+from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.models.flops import Work, training_flops, work_of
 from uer_ds.models.init import decays
@@ -261,3 +262,4 @@ def report(run: RunConfig, everybody: list[dict[str, Any]], args: argparse.Names
 
 if __name__ == "__main__":
     main()
+    leave()

@@ -19,6 +19,7 @@ from torch import distributed
 
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch
+from uer_ds.launch.leaving import leave
 from uer_ds.models.model import Model, build_model
 
 MODEL = {
@@ -82,3 +83,4 @@ def main(output: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from uer_ds.cli.main import main as command
 from uer_ds.engine import distributed
+from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 
 
@@ -37,4 +38,4 @@ def main(plan: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[-1])))
+    leave(main(Path(sys.argv[-1])))

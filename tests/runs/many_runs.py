@@ -31,6 +31,7 @@ from uer_ds.cli import pretrain as command
 from uer_ds.cli.parser import Parser
 from uer_ds.engine import distributed
 from uer_ds.errors import UserError
+from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.train.pretrain import Trainer
 from uer_ds.train.stopping import StopWish
@@ -169,3 +170,4 @@ def dump(trainer: Trainer) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[-1]))
+    leave()

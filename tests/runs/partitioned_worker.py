@@ -25,6 +25,7 @@ from uer_ds.engine.ds_config import engine_config
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.engine.partitioned import gathered, partitioned, whole_size
+from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
@@ -132,3 +133,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[-1]))
+    leave()

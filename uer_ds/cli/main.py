@@ -6,9 +6,7 @@ Only the asked command's module is imported, so that `uer-ds --help` answers at 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from uer_ds import __version__
 from uer_ds.cli.compat import say_modern_form
 from uer_ds.cli.parser import Parser
 from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError, unknown_name
+from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 
 COMMANDS = {
@@ -72,34 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def enter(argv: Sequence[str] | None = None) -> NoReturn:
-    """`main` for a process of its own: leaves it with the status.
-
-    One of several processes leaves at once when all is written. Taking torch, gloo and DeepSpeed down while the peers
-    do the same has been seen to abort a process whose work was done ("terminate called without an active exception"),
-    and a launcher calls that a failed run.
-    """
+    """`main` for a process of its own: leaves it with the status."""
     try:
         status = main(argv)
     except SystemExit as wish:  # of argparse, or of DeepSpeed's autotuner in an update
         if isinstance(wish.code, str):
             raise
         status = wish.code or 0
-    if _is_one_of_several():
-        if mpi := sys.modules.get("mpi4py.MPI"):  # which calls a process lost that leaves without
-            mpi.Finalize()
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
-                stream.flush()
-        os._exit(status)
-    raise SystemExit(status)
-
-
-def _is_one_of_several() -> bool:
-    try:
-        return find_place(os.environ).world_size > 1
-    except UserError:
-        return False
+    leave(status)
 
 
 def _speaks() -> bool:
