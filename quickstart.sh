@@ -4,8 +4,8 @@
 #   bash quickstart.sh [FOLDER]     FOLDER (default: quickstart_output) gets everything; run again: only what is missing is done
 #
 # Reviews -> vocabulary -> dataset -> pre-training of a Tiny RoBERTa under DeepSpeed ZeRO-2 on two processes, interrupted
-# half-way on purpose and resumed -> Hugging Face folder -> fill in the blanks -> fine-tuned on sentiments, beside the same
-# model from scratch.
+# half-way on purpose and resumed -> Hugging Face folder -> fine-tuned to find names in newspaper text, beside the same
+# model from scratch -> fill in the blanks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
@@ -68,16 +68,16 @@ fi
 step "5/7 export to Hugging Face 导出"
 [ -e "$out/huggingface" ] || uer-ds convert "$out/run/checkpoint-$steps" "$out/huggingface" --to huggingface
 
-step "6/7 fine-tuning on 2,000 sentiments: from scratch, then from the pre-trained model 微调"
-classify() { # FOLDER, options that say where it starts
-    local sentiment="$out/text/sentiment"
+step "6/7 fine-tuning on names in 4,000 newspaper sentences: from scratch, then from the pre-trained model 微调"
+tag_names() { # FOLDER, options that say where it starts
+    local names="$out/text/ner"
     [ -e "$out/$1/scores.json" ] ||
-        uer-ds finetune classifier --train_path "$sentiment/few.tsv" --dev_path "$sentiment/dev.tsv" \
-            --test_path "$sentiment/test.tsv" --output_model_path "$out/$1" --seq_length 128 --batch_size 32 \
-            --epochs_num 3 --learning_rate 1e-3 --correct_bias --report_steps 60 "${@:2}"
+        uer-ds finetune ner --train_path "$names/few.tsv" --dev_path "$names/dev.tsv" --test_path "$names/test.tsv" \
+            --label2id_path "$names/label2id.json" --output_model_path "$out/$1" --seq_length 128 --batch_size 32 \
+            --epochs_num 3 --learning_rate 1e-3 --correct_bias --report_steps 125 "${@:2}"
 }
-classify from_scratch --config_path "$out/run/checkpoint-$steps/config.json" --vocab_path "$out/vocab.txt"
-classify sentiment --pretrained_model_path "$out/run/checkpoint-$steps"
+tag_names from_scratch --config_path "$out/run/checkpoint-$steps/config.json" --vocab_path "$out/vocab.txt"
+tag_names names --pretrained_model_path "$out/run/checkpoint-$steps"
 
 step "7/7 fill in the blanks 完形填空"
 uer-ds demo-report "$out"

@@ -1,4 +1,4 @@
-"""`bash quickstart.sh` with fewer steps and sentiments.
+"""`bash quickstart.sh` with fewer steps and names.
 
 The model learns, resumes, leaves for Hugging Face, and gives our logits there.
 """
@@ -23,8 +23,8 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory, run: Run) -> tuple[Path
     """The output folder and what was printed."""
     folder = tmp_path_factory.mktemp("quickstart") / "output"
     run("uer-ds", "demo-data", folder / "text")
-    for name in ("few", "dev", "test"):  # of the sentiments the first rows are enough here
-        path = folder / "text" / "sentiment" / f"{name}.tsv"
+    for name in ("few", "dev", "test"):  # of the names the first rows are enough here
+        path = folder / "text" / "ner" / f"{name}.tsv"
         path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:257]), "utf-8")
     done = run("bash", "quickstart.sh", folder, timeout=600, QUICKSTART_STEPS=str(STEPS))
     return folder, done.stdout
@@ -47,7 +47,7 @@ def test_it_was_interrupted_and_resumed(quickstart: tuple[Path, str]) -> None:
 def test_it_ends_with_a_table(quickstart: tuple[Path, str]) -> None:
     for words in (
         "held-out masked accuracy",
-        "held-out sentiment accuracy",
+        "F1 of names, held-out",
         "tokens trained on",
         "tensorboard --logdir",
         "untrained",

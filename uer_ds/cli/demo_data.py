@@ -2,7 +2,7 @@
 
 FOLDER gets reviews.txt, held_out.txt and cloze.txt; sentiment/ (columns label, text_a; test.tsv are the held-out
 reviews, few.tsv is a sample of train.tsv) and ner/ (characters and BIO tags of persons, places, organisations,
-and label2id.json). Nothing is downloaded.
+few.tsv likewise, and label2id.json). Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from uer_ds.demo.files import package_folder, write_lines
 
 COLUMNS = "label\ttext_a"
 FEW, SPREAD = 2000, 7
-"""Rows of a small training file, with which pre-training shows most, and that it takes one row of so many (an odd
-number: the two labels stand in turn)."""
+"""Rows of a small training file, and that it takes one row of so many (an odd number: the two labels stand in turn)."""
 
 TAGGED_EVERY = 20
 """One tagged sentence in so many is for dev, another one for test."""
+FEW_TAGGED, SPREAD_TAGGED = 4000, 10
+"""The same of a small training file of tagged sentences."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,8 @@ def write_entities(package: Path, output: Path) -> None:
     parts: dict[str, list[str]] = {"train": [COLUMNS], "dev": [COLUMNS], "test": [COLUMNS]}
     for number, row in enumerate(rows):
         parts[{0: "test", TAGGED_EVERY // 2: "dev"}.get(number % TAGGED_EVERY, "train")].append(row)
-    for name, lines in parts.items():
+    few = [COLUMNS, *parts["train"][1::SPREAD_TAGGED][:FEW_TAGGED]]
+    for name, lines in {**parts, "few": few}.items():
         _write(output / f"{name}.tsv", lines)
     _write(output / "label2id.json", [json.dumps({tag: number for number, tag in enumerate(people_daily.LABELS)})])
 

@@ -87,7 +87,7 @@ def table_rows(folder: Path, checkpoint: Path) -> list[tuple[str, str]]:
     model = model_config_from_dict(read_json_object(checkpoint / CONFIG_FILE))
     rates = sorted(report["tokens_per_second"] for report in metrics)
     first, last = evaluations[0], evaluations[-1]
-    scratch, tuned = (read_accuracy(folder / name) for name in ("from_scratch", "sentiment"))
+    scratch, tuned = (read_f1(folder / name) for name in ("from_scratch", "names"))
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [
         ("model", f"{model.layers_num} layers, {model.hidden_size} wide, {model.vocab_size:,} tokens of vocabulary"),
@@ -96,14 +96,14 @@ def table_rows(folder: Path, checkpoint: Path) -> list[tuple[str, str]]:
         ("training loss", f"{metrics[0]['loss']:.3f} at update {metrics[0]['update']} -> {metrics[-1]['loss']:.3f}"),
         ("held-out loss", f"{first['loss']:.3f} untrained -> {last['loss']:.3f}"),
         ("held-out masked accuracy", f"{first['accuracy']:.1%} untrained -> {last['accuracy']:.1%}"),
-        ("held-out sentiment accuracy", f"{scratch:.1%} from scratch -> {tuned:.1%} pre-trained"),
+        ("F1 of names, held-out", f"{scratch:.1%} from scratch -> {tuned:.1%} pre-trained"),
         ("files written", f"{len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.0f} MB in {folder}"),
     ]
 
 
-def read_accuracy(folder: Path) -> float:
-    """The accuracy on the test file of a fine-tuning run."""
-    return float(read_json_object(folder / "scores.json")["test"]["accuracy"])
+def read_f1(folder: Path) -> float:
+    """The F1 on the test file of a fine-tuning run."""
+    return float(read_json_object(folder / "scores.json")["test"]["f1"])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
