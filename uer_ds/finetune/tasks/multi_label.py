@@ -6,6 +6,7 @@ Columns: label (numbers separated by commas), text_a, optional text_b. A label i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, PooledHead, several_labels
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
-from uer_ds.finetune.tasks.classifier import columns, labels_from
+from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
+from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 
 
@@ -33,7 +34,9 @@ def names_of(example: Example) -> list[str]:
 
 def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
     """All labels that occur."""
-    return labels_from(((name, example.gold.where) for example in examples for name in names_of(example)), by_name)
+    return classifier.labels_from(
+        ((name, example.gold.where) for example in examples for name in names_of(example)), by_name
+    )
 
 
 def values(example: Example, labels: Labels, options: Any) -> Values:
@@ -71,7 +74,8 @@ def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[t
         yield (names, *([output.tolist()] * wanted.logits), *([probabilities] * wanted.prob))
 
 
-TASK = Task(
+TASK = dataclasses.replace(
+    classifier.TASK,
     name="multi_label",
     summary="several labels for each text",
     read=read,
@@ -79,9 +83,5 @@ TASK = Task(
     values=values,
     head=head,
     score=score,
-    metric="accuracy",
-    columns=columns,
     records=records,
-    numbered=True,
-    exported=lambda options: True,
 )
