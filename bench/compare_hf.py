@@ -97,6 +97,7 @@ def huggingface(args: argparse.Namespace) -> float:
     """Tokens a second of transformers' Trainer."""
     import random
 
+    import torch
     from transformers import (
         BertConfig,
         BertForMaskedLM,
@@ -146,6 +147,7 @@ def huggingface(args: argparse.Namespace) -> float:
                 per_device_train_batch_size=args.batch_size,
                 max_steps=WARM_UP + args.updates,
                 bf16=args.precisions == ["bf16"],
+                use_cpu=not torch.cuda.is_available(),
                 save_strategy="no",
                 logging_strategy="no",
                 report_to=[],
