@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uer_ds.models import attention_cpu
 from uer_ds.models.attention import MultiHeadedAttention, attend, attend_by_mask
+from uer_ds.models.attention_flash import attend_by_flash, can_attend_by_flash
 from uer_ds.models.positions import relative_buckets, rotate, rotation_angles, sinusoids
 from uer_ds.models.visibility import Visibility
 
@@ -128,6 +130,52 @@ def test_both_kernels_agree(name: str, biased: bool, block_scores: int, monkeypa
         gradients = [x.grad for x in (query, key, value, table) if x.grad is not None]
         results.append([context.detach(), *gradients])
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+def flash_in_words(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_bounds: Tensor,
+    key_bounds: Tensor,
+    longest_query: int,
+    longest_key: int,
+    dropout: float,
+    causal: bool,
+    debug: bool,
+    *,
+    scale: float,
+) -> tuple[Tensor, None]:
+    """What torch's operator computes on a GPU, one document after another: [N, A, D] each -> [N, A, D]."""
+    assert query_bounds.dtype == key_bounds.dtype == torch.int32 and not debug and dropout == 0.0
+    context = torch.zeros_like(query)
+    for at in range(len(query_bounds) - 1):
+        queries = slice(int(query_bounds[at]), int(query_bounds[at + 1]))
+        keys = slice(int(key_bounds[at]), int(key_bounds[at + 1]))
+        assert 0 <= queries.stop - queries.start <= longest_query and 0 <= keys.stop - keys.start <= longest_key
+        if queries.start == queries.stop or keys.start == keys.stop:
+            continue
+        parts = (query[queries].transpose(0, 1), key[keys].transpose(0, 1), value[keys].transpose(0, 1))
+        found = F.scaled_dot_product_attention(*parts, is_causal=causal, scale=scale)
+        context[queries] = found.transpose(0, 1)
+    assert query_bounds[0] == 0 and query_bounds[-1] == len(query)
+    return context, None
+
+
+@pytest.mark.parametrize("name", ["packed", "packed causal", "packed cross"])
+def test_flash_attention_is_told_the_right_documents(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the operator, which is for GPUs, in plain words; its arguments are those of this torch."""
+    schema = torch.ops.aten._flash_attention_forward.default._schema
+    names = [argument.name for argument in schema.arguments]
+    assert names[3:10] == ["cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p", "is_causal", "return_debug_mask"]
+    visibility = SITUATIONS[name]
+    query, key, value, _ = tensors(visibility)
+    assert not can_attend_by_flash(query, visibility, None)  # no GPU
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash_in_words)
+    found = attend_by_flash(query, key, value, visibility, 0.5, 0.0)
+    wanted = attend_by_mask(query, key, value, visibility, 0.5, None, 0.0)
+    real = visibility.segments if visibility.query_segments is None else visibility.query_segments
+    torch.testing.assert_close(found[real > 0], wanted[real > 0])
 
 
 @pytest.mark.parametrize("name", SITUATIONS)

@@ -47,18 +47,26 @@ def test_twenty_steps_equal_uer(name: str) -> None:
         torch.testing.assert_close(optimizer.state[parameters[parameter_name]][kind], value, rtol=1e-5, atol=1e-9)
 
 
-def test_pieces_do_not_change_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layout_of_gradients_does_not_matter() -> None:
     start = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     results = []
-    for piece in (2**18, 4):
-        monkeypatch.setattr("uer_ds.train.optim.PIECE", piece)
+    for turn in (lambda x: x, lambda x: x.T.contiguous().T):
         parameter = nn.Parameter(start.clone())
         optimizer = AdamW([parameter], lr=0.1, weight_decay=0.01)
         for _ in range(3):
-            parameter.grad = parameter.detach().sin()
+            parameter.grad = turn(parameter.detach().sin())
             optimizer.step()
         results.append(parameter.detach())
     assert torch.equal(*results)
+
+
+def test_a_rate_of_zero_moves_nothing() -> None:
+    """The first update of a warm-up."""
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = AdamW([parameter], lr=0.0, weight_decay=0.01, correct_bias=True)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    assert parameter.detach().equal(torch.ones(3)) and float(optimizer.state[parameter]["exp_avg"][0]) > 0
 
 
 def test_adafactor_takes_stacks_of_matrices() -> None:

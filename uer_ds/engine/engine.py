@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.engine.ds_config import engine_layout, zero_stage
+from uer_ds.engine.few_passes import spare_passes
 from uer_ds.engine.fragments import fill
 from uer_ds.engine.machine import device
 from uer_ds.engine.partitioned import gathered, refusals, whole_size
@@ -58,6 +59,8 @@ class Engine:
             self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
             if deepcompile:
                 self._engine.compile()  # DeepSpeed reads the section, but compiles only when it is told to
+            else:
+                spare_passes(self._engine.optimizer, self._engine.world_size)
         self.parameter_names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
         sharing = (config.get("tensor_parallel") or {}).get("autotp_size", 1)
         self._layers = SharedLayers(self._engine, sharing)

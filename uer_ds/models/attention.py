@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uer_ds.models.attention_cpu import attend_on_cpu
+from uer_ds.models.attention_flash import attend_by_flash, can_attend_by_flash
 from uer_ds.models.dropout import dropout as drop
 from uer_ds.models.layers import Linear
 from uer_ds.models.positions import rotate
@@ -40,7 +41,9 @@ def attend(
     Returns: [B, Q, A, D].
     """
     if query.device.type == "cpu":
-        return attend_on_cpu(query, key, value, bias, visibility.groups, scale, dropout)
+        return attend_on_cpu(query, key, value, bias, visibility.plan, scale, dropout)
+    if can_attend_by_flash(query, visibility, bias):
+        return attend_by_flash(query, key, value, visibility, scale, dropout)
     return attend_by_mask(query, key, value, visibility, scale, bias, dropout)
 
 

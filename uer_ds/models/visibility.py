@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uer_ds.models.masks import see_something, visible_keys
-from uer_ds.models.plan import Group, plan, whole_rows
+from uer_ds.models.plan import Plan, plan, whole_rows
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,35 @@ class Visibility:
         return see_something(seen).unsqueeze(1)
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Where the documents of packed rows begin, for queries and for keys: [N + 1] int32 each, N documents.
+
+        Places in the flattened rows, the end of all last. Every row counts as many documents as the fullest one, empty
+        ones too, and behind them its padding as one more; so document n of the queries reads document n of the keys.
+        Padding must lie behind the documents of its row.
+        """
+        assert self.documents is not None
+        pairs = [(self.segments, self.documents)]
+        if self.query_segments is not None and self.query_documents is not None:
+            pairs.insert(0, (self.query_segments, self.query_documents))
+        padding = 1 + int(torch.stack([documents.max() for _, documents in pairs]).max())
+        bounds = [_bounds(segments, documents, padding) for segments, documents in pairs]
+        return bounds[0], bounds[-1]
+
+    @cached_property
+    def plan(self) -> Plan:
         """The plan of attention on the CPU."""
         queries = self.segments if self.query_segments is None else self.query_segments
         if self.documents is None or self.nothing_hidden:
-            return [whole_rows(queries.shape, self.segments.size(1), None if self.nothing_hidden else self.visible)]
+            return whole_rows(queries.shape, self.segments.size(1), None if self.nothing_hidden else self.visible)
         query_documents = self.documents if self.query_documents is None else self.query_documents
         return plan(self.kind, (queries, query_documents), (self.segments, self.documents))
+
+
+def _bounds(segments: Tensor, documents: Tensor, padding: int) -> Tensor:
+    """[B, S] twice -> [B * (padding + 1) + 1] int32; `padding` is the number that padding gets among the documents."""
+    numbers = torch.where(segments > 0, documents, padding)
+    slots = torch.arange(padding + 1, device=documents.device).expand(len(numbers), -1).contiguous()
+    begins = torch.searchsorted(numbers, slots)  # [B, padding + 1]
+    begins = begins + torch.arange(len(numbers), device=documents.device)[:, None] * numbers.size(1)
+    return F.pad(begins.flatten(), (0, 1), value=numbers.numel()).to(torch.int32)

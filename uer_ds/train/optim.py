@@ -7,17 +7,15 @@ keeps row and column statistics of whole matrices, so it belongs to ZeRO stage 0
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from uer_ds.config.run import OptimConfig
 from uer_ds.train.matrix_optimizers import Lamb, Lion, Muon
-
-PIECE = 2**18
-"""Elements that the CPU updates at a time: parameter, gradient and both moments then stay in its cache."""
 
 
 def build_optimizer(
@@ -106,8 +104,9 @@ class AdamW(torch.optim.Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             for parameter in parameters:
                 self._count(parameter)
-            for tensors in _pieces([self._tensors(p) for p in parameters]):
-                _adam(*tensors, **_step_values(group, self.state[parameters[0]]["step"]))
+            if parameters:
+                values = _step_values(group, self.state[parameters[0]]["step"])
+                _adam([self._tensors(p) for p in parameters], **values)
         return loss
 
     def _count(self, parameter: Tensor) -> None:
@@ -120,8 +119,11 @@ class AdamW(torch.optim.Optimizer):
 
     def _tensors(self, parameter: Tensor) -> tuple[Tensor, ...]:
         state = self.state[parameter]
-        assert parameter.grad is not None
-        return parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]
+        gradient = parameter.grad
+        assert gradient is not None
+        if gradient.stride() != parameter.stride():  # the fused kernel goes through the memory of all four side by side
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        return parameter, gradient, state["exp_avg"], state["exp_avg_sq"]
 
 
 def _step_values(group: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -134,42 +136,36 @@ def _step_values(group: Mapping[str, Any], step: int) -> dict[str, Any]:
     return {"beta1": beta1, "beta2": beta2, "eps": group["eps"], "rate": rate, "decay": decay}
 
 
-def _pieces(tensors: list[tuple[Tensor, ...]]) -> Iterator[list[tuple[Tensor, ...]]]:
-    """(parameters, gradients, ...) to update together: all at once on an accelerator, small pieces on the CPU."""
-    if not tensors:
-        return
-    if tensors[0][0].device.type != "cpu":
-        yield list(zip(*tensors, strict=True))
-        return
-    for group in tensors:
-        if all(tensor.is_contiguous() for tensor in group):
-            for piece in zip(*(tensor.view(-1).split(PIECE) for tensor in group), strict=True):
-                yield [(tensor,) for tensor in piece]
-        else:
-            yield [(tensor,) for tensor in group]
+STEADY = 2.0**24
+"""A step number at which Adam's bias correction, for any usual rate of decay, is 1."""
 
 
 def _adam(
-    parameters: tuple[Tensor, ...],
-    gradients: tuple[Tensor, ...],
-    means: tuple[Tensor, ...],
-    squares: tuple[Tensor, ...],
-    *,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    rate: float,
-    decay: float,
+    tensors: list[tuple[Tensor, ...]], *, beta1: float, beta2: float, eps: float, rate: float, decay: float
 ) -> None:
-    torch._foreach_mul_(means, beta1)
-    torch._foreach_add_(means, gradients, alpha=1.0 - beta1)
-    torch._foreach_mul_(squares, beta2)
-    torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
-    divisors = torch._foreach_sqrt(squares)
-    torch._foreach_add_(divisors, eps)
-    torch._foreach_addcdiv_(parameters, means, divisors, -rate)
-    if decay != 1.0:
-        torch._foreach_mul_(parameters, decay)
+    """Update (parameter, gradient, first and second moment) in one pass over the memory, by torch's fused AdamW.
+
+    torch decays before it moves: p d' - r' u. Here p is moved first: (p - r u) d, which is the same for d' = d and r' =
+    r d.
+    """
+    moved = rate * decay
+    parameters, gradients, means, squares = (list(column) for column in zip(*tensors, strict=True))
+    adamw(
+        parameters,
+        gradients,
+        means,
+        squares,
+        max_exp_avg_sqs=[],
+        state_steps=list(torch.full((len(tensors),), STEADY, device=tensors[0][0].device)),
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=moved,
+        weight_decay=(1.0 - decay) / moved if moved else 0.0,
+        eps=eps,
+        maximize=False,
+    )
 
 
 class Adafactor(torch.optim.Optimizer):
