@@ -129,6 +129,19 @@ def test_rows_longer_than_the_position_table_are_refused(data: dict[str, Any], w
             RunConfig(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("train", "engine", "words"),
+    [
+        ({}, {"zero_optimization": {"stage": 3}}, "--compile with ZeRO stage 3.*deepcompile"),
+        ({"tensor_parallel_size": 2}, {"zero_optimization": {"stage": 1}}, "--compile with --tensor_parallel_size"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(train: dict[str, Any], engine: dict[str, Any], words: str) -> None:
+    model = model_config_from_dict(TINY)
+    with pytest.raises(UserError, match=words):
+        RunConfig(model, DataConfig(), OptimConfig(), TrainConfig(compile=True, **train), PathConfig(), engine)
+
+
 def test_json_mistakes_name_line_and_column(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text('{"emb_size": 8,\n "oops"}')

@@ -16,7 +16,7 @@ from tests.runs.conftest import Run, metrics, partitioning, pretrain_options
 from tests.runs.reference import read_config, reference_losses
 
 UPDATES = 8
-EXACT = ("flops", "comms", "clock", "csv", "again", "hpz", "cut-smaller")
+EXACT = ("flops", "comms", "clock", "csv", "again", "hpz", "cut-smaller", "compiled")
 LION = ("lion0", "lion1", "lion2", "lion3", "lion2_offload")
 WHOLE = ("lamb", "muon", "muon_bf16")
 
@@ -41,6 +41,7 @@ def engines(folder: Path) -> dict[str, dict[str, Any]]:
         "again": shipped("zero2"),
         "hpz": {"zero_optimization": {**zero3, "zero_hpz_partition_size": 2}},
         "cut-smaller": {"zero_optimization": {**zero3, "sub_group_size": 1000}},
+        "compiled": shipped("zero2"),
         "autocast": shipped("zero2", torch_autocast={"enabled": True, "dtype": "bfloat16"}),
         **{name: shipped(f"zero{name.removeprefix('lion')}") for name in LION},
         "lamb": shipped("zero0"),
@@ -62,6 +63,7 @@ def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) 
         family = name.split("_")[0].rstrip("0123")
         options |= {"optimizer": family, "beta2": 0.99} if family in ("lion", "lamb", "muon") else {}
         options |= {"learning_rate": 6e-2} if family == "lamb" else {}  # a share of each tensor's norm
+        options["compile"] = True if name == "compiled" else None
         words = pretrain_options(material, folder / name, **options)
         entries.append({"options": words, "save": False})
     (folder / "runs.json").write_text(json.dumps(entries))

@@ -105,6 +105,9 @@ class TrainConfig:
     network_timeout_seconds: float = option(
         60.0, "a machine that has not answered for so long is lost; the others stop (at least 3)"
     )
+    compile: bool = option(
+        False, "compile the parts between matrix products (torch.compile); the first updates take longer"
+    )
     deepspeed_checkpoint_activations: bool = option(False, "recompute activations in the backward pass")
     deepspeed_checkpoint_layers_num: int = option(1, "layers in one recomputed piece")
 
@@ -213,6 +216,7 @@ def _check_run(run: RunConfig) -> None:
             f"{len(run.data.dataset_path)} folders; give one weight for each folder."
         )
     _check_model_of_run(run)
+    _check_compiled(run)
     check_sharing(run)
     _check_positions(run.data, run.model)
 
@@ -229,6 +233,19 @@ def _check_model_of_run(run: RunConfig) -> None:
             f"--deepspeed_checkpoint_activations recomputes layers of transformers, but encoder is {model.encoder!r}; "
             "remove it."
         )
+
+
+def _check_compiled(run: RunConfig) -> None:
+    """A compiled region reads parameters where they are, so they must be there, whole."""
+    if not run.train.compile:
+        return
+    if (run.engine.get("zero_optimization") or {}).get("stage") == 3:
+        raise UserError(
+            "--compile with ZeRO stage 3, whose parameters are gathered module by module; leave it out, or let "
+            'DeepSpeed compile: "compile": {"deepcompile": true} in the DeepSpeed JSON.'
+        )
+    if run.train.tensor_parallel_size > 1:
+        raise UserError("--compile with --tensor_parallel_size, whose layers talk to other processes; leave one out.")
 
 
 def _check_positions(data: DataConfig, model: ModelConfig) -> None:

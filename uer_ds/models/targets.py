@@ -46,14 +46,15 @@ class MlmTarget(nn.Module):
     def forward(self, hidden: Tensor, segments: Tensor, labels: Tensor) -> tuple[Sums]:
         """[B, S, H], [B, S], [B, S] -> sums"""
         places = labels != IGNORE
-        loss, correct = self.linear_2(self._inner(hidden[places]), labels[places])
+        loss, correct = self.linear_2(self.inner(hidden[places]), labels[places])
         return ((loss, correct, places.sum().float()),)
 
     def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """[B, S, H] -> [B, S, V]"""
-        return self.linear_2(self._inner(hidden))
+        return self.linear_2(self.inner(hidden))
 
-    def _inner(self, hidden: Tensor) -> Tensor:
+    def inner(self, hidden: Tensor) -> Tensor:
+        """[.., H] -> [.., E or H], what the vocabulary matrix reads"""
         return self.layer_norm(self.activation(self.linear_1(hidden)))
 
 

@@ -38,11 +38,11 @@ class TransformerLayer(nn.Module):
     ) -> Tensor:
         """[B, S, H] -> [B, S, H]"""
         x = self.layer_norm_1(hidden) if self.pre_norm else hidden
-        attended = self.self_attn(x, x, bias, rotation, visibility=visibility)
-        return self.finish(hidden + dropout(attended, self.dropout, self.training))
+        return self.finish(hidden, self.self_attn(x, x, bias, rotation, visibility=visibility))
 
-    def finish(self, hidden: Tensor) -> Tensor:
-        """What follows the first residual sum."""
+    def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """What follows attention: [B, S, H] that came in and what attention made of it -> [B, S, H]"""
+        hidden = hidden + dropout(attended, self.dropout, self.training)
         if self.pre_norm:
             inner = self.feed_forward(self.layer_norm_2(hidden))
             return hidden + dropout(inner, self.dropout, self.training)
@@ -67,7 +67,7 @@ class ResidualTransformerLayer(TransformerLayer):
         x = self.layer_norm_1(hidden) if self.pre_norm else hidden
         attended, scores = self.self_attn(x, scores, bias, rotation, visibility=visibility)
         assert scores is not None
-        return self.finish(hidden + dropout(attended, self.dropout, self.training)), scores
+        return self.finish(hidden, attended), scores
 
 
 class TransformerDecoderLayer(nn.Module):
@@ -106,7 +106,11 @@ class TransformerDecoderLayer(nn.Module):
         x = self.layer_norm_1(hidden) if self.pre_norm else hidden
         hidden = self._add(hidden, self.self_attn(x, x, bias, rotation, visibility=visibility), self.layer_norm_1)
         x = self.layer_norm_2(hidden) if self.pre_norm else hidden
-        hidden = self._add(hidden, self.context_attn(x, memory, visibility=memory_visibility), self.layer_norm_2)
+        return self.finish(hidden, self.context_attn(x, memory, visibility=memory_visibility))
+
+    def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """What follows attention to the encoder: as in `TransformerLayer`."""
+        hidden = self._add(hidden, attended, self.layer_norm_2)
         x = self.layer_norm_3(hidden) if self.pre_norm else hidden
         return self._add(hidden, self.feed_forward(x), self.layer_norm_3)
 

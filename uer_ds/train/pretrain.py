@@ -34,6 +34,7 @@ from uer_ds.engine.machine import device, free_memory, versions
 from uer_ds.engine.partitioned import gathered, partitioned
 from uer_ds.engine.shared_rows import SharedRows
 from uer_ds.launch.place import Place
+from uer_ds.models.compiling import compile_regions
 from uer_ds.models.init import decays, shrink_branches
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
@@ -169,6 +170,8 @@ class Trainer:
             shrink_branches(model, gathered)
         if self.run.train.deepspeed_checkpoint_activations:
             model.recompute_activations(self.run.train.deepspeed_checkpoint_layers_num)
+        if self.run.train.compile:
+            compile_regions(model)
         if self.run.train.sequence_parallel_size > 1:
             model.share_rows(SharedRows(self.group.place, self.run.train.sequence_parallel_size))
         if self.run.paths.pretrained_model_path and self.resume_from is None:
