@@ -30,7 +30,7 @@ THEIR_FILES = (
     "merges.txt",
     *THEIR_SPM_NAMES,
 )
-TOKENIZER_FOLDER = "tokenizer"  # of our checkpoints
+TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"  # of our checkpoints
 # What stands beside weights and stays true of other weights of the same model.
 COPIED = (
     "config.json",
@@ -40,16 +40,16 @@ COPIED = (
     "modules.json",
     "1_Pooling",
     TOKENIZER_FOLDER,
-    "target_tokenizer",
+    TARGET_TOKENIZER_FOLDER,
     *THEIR_FILES,
 )
 
 
-def saved_tokenizer(checkpoint: Path | None) -> Tokenizer | None:
-    """The tokenizer saved in one of our checkpoint folders, if there is one."""
+def saved_tokenizer(checkpoint: Path | None, name: str = TOKENIZER_FOLDER) -> Tokenizer | None:
+    """The tokenizer saved in one of our checkpoint folders, under that name, if there is one."""
     if checkpoint is None:
         return None
-    folder = checkpoint / TOKENIZER_FOLDER
+    folder = checkpoint / name
     if not (folder / "description.json").is_file():
         return None
     return load_saved_tokenizer(folder, read_json_object(folder / "description.json"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from uer_ds.config.checks_of_training import sees_only_the_past
 from uer_ds.config.data import TokenizerConfig
@@ -21,7 +21,6 @@ from uer_ds.convert.our_model import OurModel, read_our_model
 from uer_ds.convert.sbert import two_streams
 from uer_ds.convert.sizes import Hints
 from uer_ds.errors import UserError
-from uer_ds.finetune.task import Task
 from uer_ds.finetune.vocabulary import find_tokenizer
 from uer_ds.models.zoo import model_place, model_values
 from uer_ds.storage.lazy import LazyTensor
@@ -58,8 +57,22 @@ class Start:
     folder: Path | None = None
 
 
+class Needs(Protocol):
+    """What is asked of a model: a `Task`, or something else that has these two."""
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The only kind of tokenizer that fits, or None."""
+        ...
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """The model's own heads that are needed; with lm the decoder stays too."""
+        ...
+
+
 def find_start(
-    task: Task,
+    task: Needs,
     pretrained: str | None,
     config_path: str | None,
     given: dict[str, Any],
@@ -94,7 +107,7 @@ def find_start(
     return Start(config, texts, source, labels, (*notes, *_idle(given, parts)), folder)
 
 
-def _pooled(config: ModelConfig, explicit: bool, task: Task) -> tuple[ModelConfig, list[str]]:
+def _pooled(config: ModelConfig, explicit: bool, task: Needs) -> tuple[ModelConfig, list[str]]:
     """The configuration with a pooling that sees the text, and what to say about it."""
     if config.pooling != "first" or not sees_only_the_past(config):
         return config, []
@@ -150,7 +163,7 @@ def _vocab_size(values: dict[str, Any], tokenizer: Tokenizer, pretrained: str | 
     return tokenizer.vocab_size
 
 
-def _parts_for(task: Task, values: dict[str, Any]) -> dict[str, Any]:
+def _parts_for(task: Needs, values: dict[str, Any]) -> dict[str, Any]:
     """The model's own heads that the task keeps; a decoder stays only with the lm head."""
     parts: dict[str, Any] = {"target": task.target, "data_processor": None, "labels_num": None}
     if "lm" not in task.target:

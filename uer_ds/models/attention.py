@@ -40,7 +40,7 @@ def attend(
 
     Returns: [B, Q, A, D].
     """
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" and query.size(1) > 1:
         return attend_on_cpu(query, key, value, bias, visibility.plan, scale, dropout)
     if can_attend_by_flash(query, visibility, bias):
         return attend_by_flash(query, key, value, visibility, scale, dropout)
@@ -144,20 +144,27 @@ class MultiHeadedAttention(nn.Module):
         visibility: Visibility,
     ) -> Tensor:
         """[B, Q, H], [B, K, H] -> [B, Q, H]; `rotation`: see `rotate`."""
-        query, key, value = self._heads(queries_from, keys_from, rotation)
+        query, key, value = self._heads(queries_from, keys_from, rotation, visibility)
         dropout = self.dropout if self.training else 0.0
         context = self.rows.attend(query, key, value, visibility, self.scale, bias, dropout)
         return self.final_linear(context.flatten(2))
 
-    def _heads(self, queries_from: Tensor, keys_from: Tensor, rotation: Tensor | None) -> list[Tensor]:
+    def _heads(
+        self, queries_from: Tensor, keys_from: Tensor, rotation: Tensor | None, visibility: Visibility
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Query [B, Q, A, D], key and value [B, K, A, D]."""
-        inputs = (queries_from, keys_from, keys_from)
-        heads = [self._split(linear(x)) for linear, x in zip(self.linear_layers, inputs, strict=True)]
+
+        def keys_and_values() -> tuple[Tensor, Tensor]:
+            key, value = self._split(self.linear_layers[1](keys_from)), self._split(self.linear_layers[2](keys_from))
+            return key if rotation is None else rotate(key, rotation), value
+
+        query = self._split(self.linear_layers[0](queries_from))
         if rotation is not None:
-            heads[:2] = (rotate(heads[0], rotation), rotate(heads[1], rotation))
+            query = rotate(query, rotation)
+        key, value = visibility.keys_and_values(keys_and_values)
         if self.queries_per_key > 1:
-            heads[1:] = (x.repeat_interleave(self.queries_per_key, dim=2) for x in heads[1:])
-        return heads
+            key, value = (x.repeat_interleave(self.queries_per_key, dim=2) for x in (key, value))
+        return query, key, value
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, S, heads * D] -> [B, S, heads, D], a view."""
@@ -177,7 +184,7 @@ class ResidualAttention(MultiHeadedAttention):
         visibility: Visibility,
     ) -> tuple[Tensor, Tensor]:
         """[B, S, H], [B, A, S, S] -> [B, S, H], [B, A, S, S]"""
-        query, key, value = self._heads(hidden, hidden, rotation)
+        query, key, value = self._heads(hidden, hidden, rotation, visibility)
         dropout = self.dropout if self.training else 0.0
         context, scores = attend_with_scores(query, key, value, visibility, self.scale, bias, dropout, previous_scores)
         return self.final_linear(context.flatten(2)), scores

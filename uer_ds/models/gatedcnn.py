@@ -5,6 +5,8 @@ B rows, S tokens, E width of the embedding, H channels, k kernel size. Left to r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from uer_ds.config.model import ModelConfig
 from uer_ds.models.documents import layouts
 from uer_ds.models.layers import draw
+from uer_ds.models.past import WindowPast
 
 
 class Convolution(nn.Conv2d):
@@ -76,21 +79,34 @@ class GatedcnnEncoder(nn.Module):
         draw(self.conv_b1)
         draw(self.gate_b1)
 
-    def forward(
-        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
-    ) -> Tensor:
-        """[B, S, E] -> [B, S, H]"""
-        if documents is None:
-            return self._convolve(embedded)
-        layout = layouts(segments, documents)[0]
-        return layout.join(self._convolve(layout.split(embedded)), len(embedded))
+    def new_past(self, capacity: int) -> WindowPast:
+        """For `forward`."""
+        return WindowPast(self.kernel_size)
 
-    def _convolve(self, embedded: Tensor) -> Tensor:
-        x = self._pad(embedded.unsqueeze(1))  # [B, 1, S + k - 1, E]
+    def forward(
+        self,
+        embedded: Tensor,
+        segments: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        past: WindowPast | None = None,
+    ) -> Tensor:
+        """[B, S, E] -> [B, S, H]; with a `past`, of tokens behind those in it."""
+        if past is not None:
+            past.begin()
+            return self._convolve(embedded, past.extended)
+        if documents is None:
+            return self._convolve(embedded, self._pad)
+        layout = layouts(segments, documents)[0]
+        return layout.join(self._convolve(layout.split(embedded), self._pad), len(embedded))
+
+    def _convolve(self, embedded: Tensor, extend: Callable[[Tensor], Tensor]) -> Tensor:
+        """`extend`: [B, C, S, W] -> [B, C, S + k - 1, W], with what stands to the left."""
+        x = extend(embedded.unsqueeze(1))  # [B, 1, S + k - 1, E]
         hidden = (self.conv_1(x) + self.conv_b1) * torch.sigmoid(self.gate_1(x) + self.gate_b1)  # [B, H, S, 1]
         residual = hidden
         for number, (conv, gate) in enumerate(zip(self.conv, self.gate, strict=True)):
-            x = self._pad(hidden)
+            x = extend(hidden)
             hidden = self.conv_b(conv(x), number) * torch.sigmoid(self.gate_b(gate(x), number))
             if (number + 1) % self.block_size == 0:
                 residual = hidden = hidden + residual

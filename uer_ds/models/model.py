@@ -18,6 +18,7 @@ from uer_ds.errors import UserError
 from uer_ds.models.attention import MultiHeadedAttention, WholeRows
 from uer_ds.models.dual import DualEmbedding
 from uer_ds.models.embeddings import SEGMENTS_NUM, build_embedding
+from uer_ds.models.past import Past
 from uer_ds.models.transformer import Stack, TransformerEncoder
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
 
@@ -80,6 +81,42 @@ class Model(nn.Module):
         segments = (batch.decoder or batch).segments
         heads = cast(Mapping[str, Any], self.target)
         return {name: target.logits(hidden, segments) for name, target in heads.items()}
+
+    def new_past(self, capacity: int) -> Past:
+        """For `next_logits`, with room for so many tokens a row.
+
+        Raises UserError for a model that cannot continue a text, or has no head that says the next token.
+        """
+        if "lm" not in self.target:
+            raise UserError(
+                f"this model's target is {' '.join(self.target) or 'empty'}; only one with target lm says the next "
+                "token."
+            )
+        part: Any = self.encoder if self.decoder is None else self.decoder
+        if not hasattr(part, "new_past"):
+            raise UserError(
+                f"encoder {self.config.encoder!r} reads its texts in both directions, so it cannot continue one."
+            )
+        past: Past = part.new_past(capacity)
+        return past
+
+    def next_logits(self, batch: Batch, past: Past, source: tuple[Batch, Tensor] | None = None) -> Tensor:
+        """Read tokens behind those in `past`; scores of what follows the last of them, [B, V] float32.
+
+        Args:
+            batch: [B, Q] tokens of all rows, with their positions.
+            source: of a model with decoder: the encoder's batch [B, S] and its output [B, S, H].
+        """
+        embed = self.embedding if self.tgt_embedding is None else self.tgt_embedding
+        embedded = embed(batch.ids, batch.segments, batch.positions)
+        if source is None:
+            hidden = self.encoder(embedded, batch.segments, batch.positions, past=past)
+        else:
+            assert self.decoder is not None
+            memory = source[0].segments
+            hidden = self.decoder(embedded, source[1], batch.segments, memory, batch.positions, past=past)
+        target = cast(Any, self.target["lm"])
+        return target.logits(hidden[:, -1:], batch.segments)[:, 0].float()
 
     def output(self, batch: Batch) -> Tensor:
         """What the targets read.

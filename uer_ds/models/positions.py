@@ -37,10 +37,11 @@ class RelativePositionBias(nn.Module):
         self.buckets_num = buckets_num
         self.bidirectional = bidirectional
 
-    def forward(self, length: int, device: torch.device) -> Tensor:
-        """The bias of a row of `length` tokens: [1, A, S, S]."""
+    def forward(self, length: int, device: torch.device, queries: int | None = None) -> Tensor:
+        """The bias of a row of `length` tokens: [1, A, S, S]; or of its last `queries` tokens only, [1, A, Q, S]."""
         places = torch.arange(length, device=device)
-        buckets = relative_buckets(places - places[:, None], self.buckets_num, self.bidirectional)  # [S, S]
+        asking = places[length - (length if queries is None else queries) :]
+        buckets = relative_buckets(places - asking[:, None], self.buckets_num, self.bidirectional)  # [Q, S]
         return self.relative_attention_bias(buckets).permute(2, 0, 1).unsqueeze(0) * self.scale
 
 

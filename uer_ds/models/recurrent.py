@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.errors import UserError
 from uer_ds.models.documents import Layout, layouts
 from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import draw
+from uer_ds.models.past import StatePast
 
 
 class _Normal(nn.RNNBase):
@@ -56,11 +58,24 @@ class RecurrentEncoder(nn.Module):
         assert config.emb_size and config.hidden_size and config.layers_num
         return cls(config.emb_size, config.hidden_size, config.layers_num, config.dropout, config.bidirectional)
 
+    def new_past(self, capacity: int) -> StatePast:
+        """For `forward`. Raises UserError where layers read backwards too."""
+        if self.rnn.bidirectional:
+            raise UserError("this model reads its texts in both directions, so it cannot continue one.")
+        return StatePast()
+
     def forward(
-        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
+        self,
+        embedded: Tensor,
+        segments: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        past: StatePast | None = None,
     ) -> Tensor:
-        """[B, S, E] -> [B, S, H]"""
-        if documents is None:
+        """[B, S, E] -> [B, S, H]; with a `past`, of tokens behind those in it."""
+        if past is not None:
+            hidden = self._on_from(past, embedded)
+        elif documents is None:
             hidden = self.rnn(embedded)[0]
         elif self.rnn.bidirectional:
             hidden = self._both_ways(embedded, layouts(segments, documents)[0])
@@ -68,6 +83,13 @@ class RecurrentEncoder(nn.Module):
             layout = layouts(segments, documents)[0]
             hidden = layout.join(self.rnn(layout.split(embedded))[0], len(embedded))
         return dropout(hidden, self.dropout, self.training)
+
+    def _on_from(self, past: StatePast, embedded: Tensor) -> Tensor:
+        """An LSTM has two states, the others one, which torch does not put into a tuple."""
+        before = past.state
+        hidden, state = self.rnn(embedded, before if before is None or len(before) > 1 else before[0])
+        past.state = state if isinstance(state, tuple) else (state,)
+        return hidden
 
     def _both_ways(self, embedded: Tensor, layout: Layout) -> Tensor:
         """Lengths are needed where a direction begins at the ends of documents."""

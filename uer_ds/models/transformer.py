@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uer_ds.config.model import ModelConfig
+from uer_ds.errors import UserError
 from uer_ds.models.attention import WholeRows
 from uer_ds.models.layers import Linear
+from uer_ds.models.past import AttentionPast, DecoderPast
 from uer_ds.models.positions import RelativePositionBias, rotation_angles
 from uer_ds.models.transformer_layers import (
     ResidualTransformerLayer,
@@ -125,16 +127,30 @@ class TransformerEncoder(Stack):
             config.head_size if config.rotary_position_embedding else 0,
         )
 
+    def new_past(self, capacity: int) -> AttentionPast:
+        """For `forward`, with room for so many tokens. Raises UserError where tokens see what follows them."""
+        if self.mask == "fully_visible":
+            raise UserError(
+                "this model's mask is fully_visible, so a token would change what was read before it; it cannot "
+                "continue a text."
+            )
+        return AttentionPast(capacity)
+
     def forward(
-        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
+        self,
+        embedded: Tensor,
+        segments: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        past: AttentionPast | None = None,
     ) -> Tensor:
-        """[B, S, E], [B, S] int64 each -> [B, S, H]"""
+        """[B, S, E], [B, S] int64 each -> [B, S, H]; with a `past`, of tokens behind those in it."""
         hidden = embedded if self.linear is None else self.linear(embedded)
         segments, documents = self.rows.whole(segments), None if documents is None else self.rows.whole(documents)
-        visibility = Visibility(self.mask, segments, documents)
+        visibility = past.visibility(self.mask, segments) if past else Visibility(self.mask, segments, documents)
         bias = None
         if self.relative_pos_emb is not None:
-            bias = self.relative_pos_emb(segments.size(1), hidden.device)
+            bias = self.relative_pos_emb(visibility.segments.size(1), hidden.device, segments.size(1))
         rotation = _rotation(hidden, positions, self.rotary_size) if self.rotary_size else None
         layers = (
             list(self.transformer) if isinstance(self.transformer, nn.ModuleList) else [self.transformer] * self.depth
@@ -171,6 +187,10 @@ class TransformerDecoder(Stack):
             config.head_size if config.rotary_position_embedding else 0,
         )
 
+    def new_past(self, capacity: int) -> DecoderPast:
+        """For `forward`, with room for so many tokens."""
+        return DecoderPast(capacity)
+
     def forward(
         self,
         embedded: Tensor,
@@ -180,13 +200,21 @@ class TransformerDecoder(Stack):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         memory_documents: Tensor | None = None,
+        past: DecoderPast | None = None,
     ) -> Tensor:
-        """[B, T, H] and the encoder's [B, S, H] -> [B, T, H]; the other arguments are [B, T] or [B, S] int64."""
-        visibility = Visibility("causal", segments, documents)
-        memory_visibility = Visibility("fully_visible", memory_segments, memory_documents, segments, documents)
+        """[B, T, H] and the encoder's [B, S, H] -> [B, T, H]; the other arguments are [B, T] or [B, S] int64.
+
+        With a `past`, of tokens behind those in it.
+        """
+        if past is None:
+            visibility = Visibility("causal", segments, documents)
+            memory_visibility = Visibility("fully_visible", memory_segments, memory_documents, segments, documents)
+        else:
+            visibility = past.own.visibility("causal", segments)
+            memory_visibility = past.source.visibility(memory_segments, segments)
         bias = None
         if self.self_pos_emb is not None:
-            bias = self.self_pos_emb(embedded.size(1), embedded.device)
+            bias = self.self_pos_emb(visibility.segments.size(1), embedded.device, embedded.size(1))
         rotation = _rotation(embedded, positions, self.rotary_size) if self.rotary_size else None
         hidden = self.run(
             list(self.transformer_decoder),

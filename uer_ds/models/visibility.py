@@ -5,6 +5,7 @@ B rows, Q queries, K keys (equal in self-attention, then S), A heads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from uer_ds.models.masks import see_something, visible_keys
 from uer_ds.models.plan import Plan, plan, whole_rows
+
+Pair = tuple[Tensor, Tensor]
+"""Keys and values of a layer, [B, K, heads, width] each."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Visibility:
     documents: Tensor | None = None
     query_segments: Tensor | None = None
     query_documents: Tensor | None = None
+
+    def keys_and_values(self, make: Callable[[], Pair]) -> Pair:
+        """The keys and values that queries see: what `make` computes, unless tokens were read before (`past`)."""
+        return make()
 
     @property
     def is_plain_causal(self) -> bool:

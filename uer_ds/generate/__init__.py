@@ -1,0 +1,1 @@
+"""Generation: prompts in, texts out, token by token."""
