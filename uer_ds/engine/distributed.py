@@ -21,6 +21,7 @@ from uer_ds.engine.group import Group
 from uer_ds.engine.machine import use_cores
 from uer_ds.engine.malloc import keep_freed_memory
 from uer_ds.engine.ops_cache import use_ops_cache
+from uer_ds.engine.quiet import only_news_printed
 from uer_ds.engine.shared_buffers import forget_buffer
 from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError
 from uer_ds.launch.address import free_port, host_name, interface_towards, networks, own_address, shared_address
@@ -152,12 +153,13 @@ def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
         accelerator.set_device(place.local_rank)
     if place.world_size > 1 and "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface_towards(address)):
         os.environ["GLOO_SOCKET_IFNAME"] = name
-    deepspeed.init_distributed(
-        dist_backend=accelerator.communication_backend_name(),
-        timeout=timeout,
-        auto_mpi_discovery=False,
-        verbose=False,
-    )
+    with only_news_printed():
+        deepspeed.init_distributed(
+            dist_backend=accelerator.communication_backend_name(),
+            timeout=timeout,
+            auto_mpi_discovery=False,
+            verbose=False,
+        )
     group = Group(place, timeout)
     group.barrier()
     forget_buffer(place.rank, address, port)

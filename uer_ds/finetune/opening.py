@@ -66,9 +66,11 @@ def open_model(source: Source, wanted: Wanted, engine: dict[str, Any] | None = N
     `engine`: a DeepSpeed JSON of stage 3, from the file `where`: weights are divided over the processes; collective.
     Raises UserError for a checkpoint without one of the heads `wanted`.
     """
-    start = find_start(
-        wanted, source.path, source.config_path, source.model or {}, source.tokenizer, source.tokenizer_given
-    )
+    names = source.path, source.config_path, source.model or {}, source.tokenizer, source.tokenizer_given
+    try:
+        start = find_start(wanted, *names)
+    except UserError as error:
+        raise UserError(f"no model with target {' '.join(wanted.target) or 'none'}: {error}") from None
     target = _target_tokenizer(source, start)
     config = start.config
     if config.decoder and target is not start.tokenizer:

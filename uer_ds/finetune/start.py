@@ -109,7 +109,7 @@ def find_start(
 
 def _pooled(config: ModelConfig, explicit: bool, task: Needs) -> tuple[ModelConfig, list[str]]:
     """The configuration with a pooling that sees the text, and what to say about it."""
-    if config.pooling != "first" or not sees_only_the_past(config):
+    if config.pooling != "first" or not sees_only_the_past(config) or "lm" in task.target:
         return config, []
     if not explicit:
         note = "pooling    last: under a causal mask the first token sees nothing of the text"

@@ -55,10 +55,10 @@ def _advance(
         for score, parent, token in zip(*candidates, strict=True):
             row = number * width + parent
             text = Text(beams[row].prompt, [*beams[row].ids, token], score)
-            if token == rules.end or rules.stops(text.ids):
-                if token == rules.end:
-                    text.ids.pop()
-                text.ended = True
+            text.ended = token == rules.end or rules.stops(text.ids)
+            if token == rules.end:
+                text.ids.pop()
+            if text.is_done:
                 if score > -torch.inf:
                     done[number] = sorted([*done[number], text], key=lambda t: -_value(t, rules))[:width]
             elif kept < width:

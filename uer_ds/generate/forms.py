@@ -111,13 +111,14 @@ def _behind(template: str, prompt: str) -> str:
 
 
 def _last_clause(prompt: str) -> str:
-    clause = ""
+    """What stands behind the last mark that Chinese characters follow; the whole where there is none."""
+    clauses = [""]
     for character in prompt:
-        if unicodedata.category(character).startswith("P") and clause.strip() and character not in "《》“”":
-            last, clause = clause, ""
-            continue
-        clause += character
-    return clause if any(map(_is_han, clause)) else last if prompt else ""
+        if unicodedata.category(character).startswith("P"):
+            clauses.append("")
+        else:
+            clauses[-1] += character
+    return next((clause for clause in reversed(clauses) if any(map(_is_han, clause))), "")
 
 
 def _is_han(character: str) -> bool:

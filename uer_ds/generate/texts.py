@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from uer_ds.config.generate import SamplingConfig, TextConfig
 from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
-from uer_ds.generate.forms import forms_of
+from uer_ds.generate.forms import Form, forms_of
 from uer_ds.generate.writing import Prompt, Rules
 from uer_ds.tokenizers import Tokenizer
 
@@ -49,12 +49,13 @@ class Desk:
             for sample in range(self.texts.samples_num):
                 number = (first_number + at) * self.texts.samples_num + sample
                 begin = [int(self.writes.special.cls or 0)] if self.config.decoder else []
-                result.append(Prompt(number, ids, begin, forms[at] if forms else None))
+                form = forms[at] if forms else None
+                result.append(Prompt(number, ids, begin, form, self._room(len(ids), form)))
         return result
 
     def rules(self, prompts: Sequence[Prompt]) -> Rules:
-        """What holds for texts that are written together: the longest may have as many tokens as there is room for."""
-        longest = max(self._room(prompt) for prompt in prompts)
+        """What holds for texts that are written together."""
+        longest = max(prompt.longest for prompt in prompts)
         return Rules(self.sampling, longest, self.end, self._banned, self._stops())
 
     def show(self, ids: Sequence[int]) -> str:
@@ -83,16 +84,16 @@ class Desk:
             asked = 2**31
         return min(asked, self.config.max_seq_length) if "pos" in self.config.embedding else asked
 
-    def _room(self, prompt: Prompt) -> int:
-        """Tokens that may be written behind `prompt`."""
-        if prompt.form is not None:
-            return len(prompt.form) + 1
+    def _room(self, prompt_tokens: int, form: Form | None) -> int:
+        """Tokens that may be written."""
+        if form is not None:
+            return len(form) + 1
         if self.config.decoder:
             room = self.texts.tgt_seq_length - 1
             if "pos" in self.config.tgt_embedding:
                 room = min(room, self.config.max_seq_length - 1)
         else:
-            room = self._limit() - len(prompt.ids)
+            room = self._limit() - prompt_tokens
         return max(1, min(room, self.texts.max_new_tokens or room))
 
     def _stops(self) -> Callable[[list[int]], bool]:

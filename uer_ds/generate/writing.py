@@ -32,22 +32,30 @@ class Prompt:
         ids: tokens to go on from; of a model with decoder the source.
         begin: tokens that the answer of a decoder begins with.
         form: what the text must look like, or None.
+        longest: tokens that may be written.
     """
 
     number: int
     ids: list[int]
     begin: list[int] = field(default_factory=list)
     form: Form | None = None
+    longest: int = 2**31
 
 
 @dataclass
 class Text:
-    """What has been written for a prompt: tokens behind it, sum of their log probabilities, and whether it ended."""
+    """What has been written for a prompt: tokens behind it, sum of their log probabilities, and whether it ended by
+    itself."""
 
     prompt: Prompt
     ids: list[int] = field(default_factory=list)
     log_probability: float = 0.0
     ended: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing more comes: it has ended, or it is as long as it may be."""
+        return self.ended or len(self.ids) >= self.prompt.longest
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Rules:
 
     Attributes:
         sampling: how a token is chosen.
-        longest: tokens of an answer at most.
+        longest: tokens that are written for any prompt at most.
         end: token that ends a text; None: nothing does.
         banned: tokens that must not be written.
         stops: says of the tokens of a text whether it ends there.
@@ -146,10 +154,10 @@ def write(model: Model, prompts: Sequence[Prompt], rules: Rules) -> Iterator[lis
     for place in range(rules.longest):
         chosen, log_probabilities = _choose(reader.logits, rows, place, rules, uniforms)
         for text, token, log_probability in zip(rows, chosen.tolist(), log_probabilities.tolist(), strict=True):
-            if not text.ended:
+            if not text.is_done:
                 _append(text, token, log_probability, rules)
         yield texts
-        ended = torch.tensor([text.ended for text in rows], device=reader.device)
+        ended = torch.tensor([text.is_done for text in rows], device=reader.device)
         if place + 1 == rules.longest or (wished_by_all(ended.all()) if together else bool(ended.all())):
             return
         if not together and 2 * int(ended.sum()) >= len(rows):
