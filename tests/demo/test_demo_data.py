@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,8 @@ def test_poems_are_lines_of_simplified_characters(tmp_path: Path, capsys: pytest
     }
     song = {"content": ["關關雎鳩，在河之洲。"]}
     bad = [{"paragraphs": ["白日□山盡，黃河入海流。"]}, {"paragraphs": ["太短。"]}, {"name": "王之渙"}, "text", poem]
-    more = [{"paragraphs": [f"白日依山盡，黃河入海{chr(0x4E00 + n)}。"]} for n in range(100)]
+    endings = product("一二三四五六七八九十", repeat=2)
+    more = [{"paragraphs": [f"白日依山盡，黃河入{first}{second}。"]} for first, second in endings]
     (tmp_path / "json" / "deep").mkdir(parents=True)
     (tmp_path / "json" / "a.json").write_text(json.dumps([poem, song, *bad]), encoding="utf-8")
     (tmp_path / "json" / "deep" / "b.json").write_text(json.dumps(more), encoding="utf-8")
