@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from uer_ds.config.generate import SamplingConfig
 from uer_ds.data.batch import IGNORE, Batch, Terms
-from uer_ds.engine.partitioned import wished_by_all
 from uer_ds.finetune.examples import Example, pad_rows
 from uer_ds.finetune.heads import Head
+from uer_ds.generate.writing import Prompt, Rules, write
 from uer_ds.models.model import Model
 
 
@@ -34,28 +34,15 @@ class TextHead(Head):
         return greedy(body, batch, self.start, self.end, self.longest)
 
 
-@torch.no_grad()
 def greedy(body: Model, batch: Batch, start: int, end: int, longest: int) -> Tensor:
-    """The likeliest token at each of at most `longest` places, [B, longest]; after `end` a row repeats it.
-
-    It stops when all rows have ended; where the weights are partitioned, when those of all ranks have, since each step
-    gathers from all of them.
-    """
-    rows = len(batch.ids)
-    memory = body.encode(batch)
-    partitioned = any(hasattr(parameter, "ds_id") for parameter in body.parameters())
-    found = torch.full((rows, 1), start, dtype=torch.int64, device=batch.ids.device)
-    ended = torch.zeros(rows, dtype=torch.bool, device=batch.ids.device)
-    for _ in range(longest):
-        decoder = Batch(found, torch.ones_like(found))
-        hidden = body.decode(Batch(batch.ids, batch.segments, documents=batch.documents, decoder=decoder), memory)
-        logits = body.target["lm"].logits(hidden[:, -1:], decoder.segments)  # type: ignore[operator]
-        best = torch.where(ended, end, logits[:, 0].argmax(-1))
-        ended |= best == end
-        found = torch.cat([found, best[:, None]], dim=1)
-        if wished_by_all(ended.all()) if partitioned else ended.all():
-            break
-    return F.pad(found[:, 1:], (0, longest + 1 - found.size(1)), value=end)
+    """The likeliest token at each of at most `longest` places, [B, longest]; after `end` a row repeats it."""
+    sources = [ids[real].tolist() for ids, real in zip(batch.ids, batch.segments > 0, strict=True)]
+    prompts = [Prompt(number, ids, [start]) for number, ids in enumerate(sources)]
+    *_, texts = write(body, prompts, Rules(SamplingConfig(greedy=True), longest, end))
+    found = torch.full((len(texts), longest), end, dtype=torch.int64, device=batch.ids.device)
+    for row, text in zip(found, texts, strict=True):
+        row[: len(text.ids)] = torch.tensor(text.ids, dtype=torch.int64)
+    return found
 
 
 def with_decoder(examples: Sequence[Example], pad: int) -> Batch:
