@@ -26,9 +26,10 @@ _present = USUAL
 def keep_freed_memory() -> None:
     """Keep the memory of freed tensors for the next ones, from now on.
 
-    By itself glibc maps each tensor above 32 MiB anew, and the kernel fills it with zeros page by page: up to a tenth
-    of an update on a CPU. The peak stays what it is where tensors have the same sizes in every update; where row
-    lengths change, as in fine-tuning, holes stay (2.49 instead of 2.17 GB for bert small in rows of up to 256 tokens).
+    By itself glibc maps each tensor above 32 MiB anew, and the kernel fills it with zeros page by page: up to a sixth
+    of an update on a CPU (docs/performance.md). The peak stays what it is where tensors have the same sizes in every
+    update; where row lengths change, as in fine-tuning, holes stay (2.49 instead of 2.17 GB for bert small in rows of
+    up to 256 tokens).
     """
     global _present
     if not any(name.startswith("MALLOC_") for name in os.environ):
