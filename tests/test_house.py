@@ -35,6 +35,7 @@ LEVELS = {
     "demo": 1,
     "train": 6,
     "generate": 6,
+    "tools": 6,
     "finetune": 7,
     "convert": 7,
     "doctor": 7,

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from uer_ds.cli.compat import modernise_finetune
-from uer_ds.cli.parser import add_config_options, given_values, without_prefix
-from uer_ds.config.data import TargetTokenizerConfig, TokenizerConfig
+from uer_ds.cli.opening import MODEL_GROUPS, source_of
+from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.config.data import TargetTokenizerConfig
 from uer_ds.config.generate import GeneratePaths, SamplingConfig, TextConfig
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
@@ -36,8 +37,7 @@ GROUPS: dict[str, type] = {
     "paths": GeneratePaths,
     "choosing tokens": SamplingConfig,
     "texts": TextConfig,
-    "model (over the values of --config_path)": ModelConfig,
-    "tokenizer (default: the one beside the weights)": TokenizerConfig,
+    **MODEL_GROUPS,
     "tokenizer of the answers, where it is another one": TargetTokenizerConfig,
 }
 
@@ -68,29 +68,16 @@ def run(args: argparse.Namespace) -> int:
                 "one process."
             )
         opened = open_model(
-            _source(args, paths), Wanted(("lm",)), None if engine is None else read_json_object(engine), str(engine)
+            source_of(args, str(paths.load_model_path), paths.config_path),
+            Wanted(("lm",)),
+            None if engine is None else read_json_object(engine),
+            str(engine),
         )
         for note in opened.notes if group.place.is_first else ():
             print(note, file=sys.stderr)
         desk = Desk(opened.config, opened.tokenizer, opened.target_tokenizer, sampling, texts)
         _write(opened.model, desk, prompts, paths, group)
     return 0
-
-
-def _source(args: argparse.Namespace, paths: GeneratePaths) -> Any:
-    from uer_ds.finetune.opening import Source
-
-    own = given_values(args, TokenizerConfig)
-    target = without_prefix(given_values(args, TargetTokenizerConfig), "tgt_")
-    return Source(
-        str(paths.load_model_path),
-        paths.config_path,
-        given_values(args, ModelConfig),
-        TokenizerConfig(**own),
-        bool(own),
-        TokenizerConfig(**target),
-        bool(target),
-    )
 
 
 def read_prompts(path: Path) -> Iterator[str]:

@@ -31,6 +31,8 @@ COMMANDS = {
     "predict": ("uer_ds.cli.predict", "answers of a fine-tuned model"),
     "cv-predict": ("uer_ds.cli.cv_predict", "mean probabilities of the models of a cross-validation"),
     "generate": ("uer_ds.cli.generate", "go on with texts, or answer them, with a language model or a decoder"),
+    "cloze": ("uer_ds.cli.cloze", "fill blanks with a masked language model"),
+    "perplexity": ("uer_ds.cli.perplexity", "how well a model foretells a text, by line and in all"),
     "plan": ("uer_ds.cli.plan", "memory, time and cost of a run before it is started"),
     "doctor": ("uer_ds.cli.doctor", "look at machines, network, disks and dataset before a long run"),
     "submit": ("uer_ds.cli.submit", "pre-train on several nodes: a SLURM job, or the hosts of a hostfile"),

@@ -1,4 +1,4 @@
-"""docs/generation.md says what is so: its commands are understood, both languages give the same ones."""
+"""docs/generation.md and docs/tools.md: their commands are understood, both languages give the same ones."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from uer_ds.cli.main import COMMANDS
 from uer_ds.cli.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"^(?:uer-ds (\S+)|\S*.*?(launch/generate\w*\.py)) (.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:uer-ds (\S+)|\S*.*?launch/([a-z]+)\w*\.py) (.*)$", re.MULTILINE)
+PAGES = ("generation", "tools")
 
 
 def commands(page: str) -> list[tuple[str, str]]:
     """Command and options of every line that is one."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
-    return [(name or "generate", options) for name, _, options in COMMAND.findall(blocks)]
+    return [(name or door, options) for name, door, options in COMMAND.findall(blocks)]
 
 
-@pytest.mark.parametrize(("name", "options"), commands("generation.md"))
+@pytest.mark.parametrize(("name", "options"), [pair for page in PAGES for pair in commands(f"{page}.md")])
 def test_commands_are_understood(name: str, options: str) -> None:
     module = importlib.import_module(COMMANDS[name][0])
     parser = Parser()
@@ -32,12 +33,13 @@ def test_commands_are_understood(name: str, options: str) -> None:
     parser.parse_args(module.modernise(words) if hasattr(module, "modernise") else words)
 
 
-def test_doors_of_the_page_exist() -> None:
-    text = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
+def test_doors_of_the_pages_exist() -> None:
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
     doors = set(re.findall(r"launch/\w+\.py", text))
-    assert doors == {f"launch/{name}.py" for name in ("generate", "generate_lm", "generate_seq2seq")}
+    assert doors == {f"launch/{name}.py" for name in ("generate", "generate_lm", "generate_seq2seq", "cloze_test")}
     assert all((ROOT / door).is_file() for door in doors)
 
 
-def test_both_languages_give_the_same_commands() -> None:
-    assert commands("generation.md") == commands("generation_zh.md") != []
+@pytest.mark.parametrize("page", PAGES)
+def test_both_languages_give_the_same_commands(page: str) -> None:
+    assert commands(f"{page}.md") == commands(f"{page}_zh.md") != []

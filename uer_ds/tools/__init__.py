@@ -1,0 +1,1 @@
+"""Small tools around a trained model: blanks filled, texts judged."""
