@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -316,31 +317,33 @@ def test_what_a_classification_prints() -> None:
 
 
 class _Countdown(torch.nn.Module):
-    """Says `end` (token 2) in row i after i + 1 tokens (5)."""
+    """Says `end` (token 2) in row i after i + 1 tokens (5); rows are known by their only source token."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.target = {"lm": self}
-        self.steps = 0
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.decoder, self.config = True, SimpleNamespace(mask="fully_visible")
+        self.steps, self.rows = 0, list[int]()
 
     def encode(self, batch: Batch) -> torch.Tensor:
-        return batch.ids
+        return batch.ids.float()
 
-    def decode(self, batch: Batch, memory: torch.Tensor) -> torch.Tensor:
-        assert batch.decoder is not None
+    def new_past(self, capacity: int) -> Any:
+        return SimpleNamespace(select=lambda rows: None)
+
+    def next_logits(self, batch: Batch, past: Any, source: Any) -> torch.Tensor:
         self.steps += 1
-        rows, written = batch.decoder.ids.shape
-        return torch.full((rows, written, 1), written - 1)
-
-    def logits(self, hidden: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        ended = hidden[:, :, 0] > torch.arange(len(hidden))[:, None]
+        self.rows.append(len(batch.ids))
+        ended = self.steps > source[0].ids[:, 0]
         return torch.nn.functional.one_hot(torch.where(ended, 2, 5), 6).float()
 
 
 def test_greedy_answers_end_when_all_rows_have_ended() -> None:
+    """And rows that have ended cost nothing any more once they are half of the batch."""
     body = _Countdown()
-    found = greedy(body, Batch(torch.ones(3, 4), torch.ones(3, 4)), start=1, end=2, longest=50)  # type: ignore[arg-type]
-    assert body.steps == 4
+    sources = torch.arange(1, 4).unsqueeze(1)
+    found = greedy(body, Batch(sources, torch.ones_like(sources)), start=1, end=2, longest=50)  # type: ignore[arg-type]
+    assert body.steps == 4 and body.rows == [3, 3, 3, 1]
     assert found.shape == (3, 50)
-    assert [(row == 5).sum() for row in found] == [1, 2, 3]
+    assert [int((row == 5).sum()) for row in found] == [1, 2, 3]
     assert (found[:, 4:] == 2).all()

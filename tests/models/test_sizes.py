@@ -34,6 +34,7 @@ albert/base_config          128  768   3072  12   - 12  - relu         -  0.0
 albert/large_config         128 1024   4096  16   - 24  - relu         -  0.0
 albert/xlarge_config        128 2048   8192  16   - 24  - relu         -  0.0
 albert/xxlarge_config       128 4096  16384  16   - 12  - relu         -  0.0
+gpt2/poem_tiny_config       256  256   1024   4   -  4  - gelu_fast  128  0.0
 gpt2/distil_config          768  768   3072  12   -  6  - gelu_fast 1024  -
 gpt2/config                 768  768   3072  12   - 12  - gelu_fast 1024  -
 gpt2/medium_config         1024 1024   4096  16   - 24  - gelu_fast 1024  -

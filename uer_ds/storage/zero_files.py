@@ -6,6 +6,7 @@ by nothing. A `Spread` is one tensor whose numbers stand in several places of se
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,18 @@ STAND_INS = (
 ENGINE_FOLDER = "engine"  # inside our checkpoints
 
 
+GETATTR = ("builtins.getattr", "__builtin__.getattr")
+STAGES = {"disabled": 0, "optimizer_states": 1, "gradients": 2, "weights": 3, "max_stage": 3}
+"""Members of DeepSpeed's ZeroStageEnum."""
+
+
+def _stage(cls: Any, name: str) -> int:
+    """Stands for `getattr`, by which Python before 3.11.4 pickles members of an enumeration; for nothing else."""
+    if cls is not int or name not in STAGES:
+        raise pickle.UnpicklingError(f"GLOBAL getattr of {name}")
+    return STAGES[name]
+
+
 class StandIn:
     """Takes the place of an object of DeepSpeed's; keeps its attributes."""
 
@@ -47,6 +60,7 @@ class ZeroFile(TorchFile):
         """The dictionary that was saved."""
         allowed: list[Any] = [(StandIn, name) for name in STAND_INS]
         allowed.append((int, "deepspeed.runtime.zero.config.ZeroStageEnum"))
+        allowed += [(_stage, name) for name in GETATTR]
         with torch.serialization.safe_globals(allowed):
             return super().load()
 
