@@ -22,9 +22,9 @@ import torch
 
 from uer_ds.config.generate import SamplingConfig
 from uer_ds.config.model import model_config_from_dict
-from uer_ds.data.batch import Batch
+from uer_ds.data.batch import Batch, padded
 from uer_ds.engine.machine import device, use_cores
-from uer_ds.generate.writing import Prompt, Rules, padded, write
+from uer_ds.generate.writing import Prompt, Rules, write
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.zoo import model_values
 

@@ -28,6 +28,7 @@ import torch
 from bench.train import make_dataset
 from tests.models.golden_families import HERE, family
 from tests.runs.reference import read_config, reference_losses
+from tests.runs.stop_after import StopAfter
 from uer_ds.config.model import model_config_from_dict, read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.data.batch import IGNORE, Batch
@@ -38,7 +39,6 @@ from uer_ds.launch.place import find_place
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
 from uer_ds.train.pretrain import Trainer
-from uer_ds.train.stopping import StopWish
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -240,20 +240,6 @@ def options(data: Path, output: Path, engine: str, **more: Any) -> list[str]:
         **more,
     }
     return ["--data_processor", "mlm", *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
-
-
-class StopAfter(StopWish):
-    """Wishes to stop when it has been asked about so many updates; None: never."""
-
-    def __init__(self, updates: int | None):
-        super().__init__()
-        self.left = updates
-
-    def __bool__(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        return self.left < 0
 
 
 def train(

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from uer_ds.config.generate import SamplingConfig
 from uer_ds.config.model import model_config_from_dict
-from uer_ds.data.batch import Batch
+from uer_ds.data.batch import Batch, padded
 from uer_ds.errors import UserError
 from uer_ds.generate.beams import search
-from uer_ds.generate.writing import Prompt, Reader, Rules, Text, padded, write
+from uer_ds.generate.writing import Prompt, Reader, Rules, Text, write
 from uer_ds.models.model import Model, build_model
 
 V, LONGEST, END = 60, 12, 3

@@ -27,6 +27,7 @@ from deepspeed.accelerator import get_accelerator
 
 from tests.runs.conftest import fill_disk
 from tests.runs.gathering import gathered
+from tests.runs.stop_after import StopAfter
 from uer_ds.cli import pretrain as command
 from uer_ds.cli.parser import Parser
 from uer_ds.engine import distributed
@@ -34,24 +35,9 @@ from uer_ds.errors import UserError
 from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.train.pretrain import Trainer
-from uer_ds.train.stopping import StopWish
 
 assert "numba" not in sys.modules, "training must do without numba, and nothing here may import it"
 sys.modules["numba"] = None  # type: ignore[assignment]
-
-
-class StopAfter(StopWish):
-    """Wishes to stop when it has been asked about `updates` updates."""
-
-    def __init__(self, updates: int | None):
-        super().__init__()
-        self.left = updates
-
-    def __bool__(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        return self.left < 0
 
 
 def poison(trainer: Trainer, updates: Sequence[int] = (), rank: int = 0, value: float = float("nan")) -> None:

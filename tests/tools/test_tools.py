@@ -169,3 +169,14 @@ def test_a_file_without_text_is_named(folder: Path, capsys: pytest.CaptureFixtur
     (folder / "empty.txt").write_text("\n")
     assert main(words(folder, "perplexity", "lm", test_path=folder / "empty.txt")) == 2
     assert "empty.txt: has no text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["cloze", "perplexity"])
+def test_several_processes_would_write_one_file(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29999")
+    assert main(words(folder, command, "mlm")) == 2
+    assert "2 processes, but this command is for one" in capsys.readouterr().err

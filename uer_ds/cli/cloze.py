@@ -8,19 +8,17 @@ where --prediction_path ends in .jsonl.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uer_ds.cli.compat import modernise_finetune
-from uer_ds.cli.opening import MODEL_GROUPS, source_of
+from uer_ds.cli.opening import MODEL_GROUPS, opened_tool
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.tools import ToolPaths
 from uer_ds.errors import UserError
-from uer_ds.launch.place import find_place
-from uer_ds.storage.disk import disk_errors
+
+if TYPE_CHECKING:
+    from uer_ds.tools.cloze import Blank
 
 modernise = modernise_finetune
 
@@ -38,31 +36,28 @@ def run(args: argparse.Namespace) -> int:
     paths = ToolPaths(**given_values(args, ToolPaths))
     if args.topn < 1:
         raise UserError(f"--topn is {args.topn}; expected 1 or more.")
-    from uer_ds.engine import distributed  # torch and deepspeed: seconds
-    from uer_ds.finetune.opening import Wanted, open_model
-    from uer_ds.models.model import Model
-    from uer_ds.tools.cloze import fill
-    from uer_ds.tools.rows import answered, read_lines
+    as_json = str(paths.prediction_path).endswith(".jsonl")
+    with opened_tool(args, paths, "mlm") as tool:
+        from uer_ds.tools.cloze import fill
+        from uer_ds.tools.rows import answered
 
-    with distributed.joined(find_place(os.environ)), contextlib.ExitStack() as files:
-        files.enter_context(disk_errors())
-        opened = open_model(source_of(args, str(paths.load_model_path), paths.config_path), Wanted(("mlm",)))
-        assert isinstance(opened.model, Model)
-        out, as_json = sys.stdout, str(paths.prediction_path).endswith(".jsonl")
-        if paths.prediction_path:
-            out = files.enter_context(Path(paths.prediction_path).open("w", encoding="utf-8"))
-        answer = fill(opened.model, opened.tokenizer, args.topn, args.seed)
-        lines = read_lines(Path(str(paths.test_path)))
-        length = min(paths.seq_length, opened.config.max_seq_length)
-        for row, blanks in answered(lines, opened.tokenizer, length, paths.batch_size, answer, blanks=True):
-            if as_json:
-                values = [{"guesses": dict(blank.guesses), "answer": blank.answer} for blank in blanks]
-                print(json.dumps({"text": row.text, "blanks": values}, ensure_ascii=False), file=out)
-                continue
-            print(row.text, file=out)
-            for blank in blanks:
-                print("Predicted answer:", " ".join(token for token, _ in blank.guesses), file=out)
-                if blank.answer is not None:
-                    print("Correct answer:", blank.answer, file=out)
-            print(file=out)
+        answer = fill(tool.model, tool.tokenizer, args.topn, args.seed)
+        rows = answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, answer, blanks=True)
+        for row, blanks in rows:
+            print(_object(row.text, blanks) if as_json else _block(row.text, blanks), file=tool.out)
     return 0
+
+
+def _object(text: str, blanks: list[Blank]) -> str:
+    values = [{"guesses": dict(blank.guesses), "answer": blank.answer} for blank in blanks]
+    return json.dumps({"text": text, "blanks": values}, ensure_ascii=False)
+
+
+def _block(text: str, blanks: list[Blank]) -> str:
+    """UER-py's lines, an empty one behind them."""
+    lines = [text]
+    for blank in blanks:
+        lines.append("Predicted answer: " + " ".join(token for token, _ in blank.guesses))
+        if blank.answer is not None:
+            lines.append(f"Correct answer: {blank.answer}")
+    return "\n".join([*lines, ""])

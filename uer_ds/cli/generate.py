@@ -25,6 +25,7 @@ from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
 from uer_ds.storage.disk import disk_errors
+from uer_ds.storage.lines import read_lines
 
 if TYPE_CHECKING:
     from uer_ds.engine.group import Group
@@ -57,16 +58,17 @@ def run(args: argparse.Namespace) -> int:
     if not prompts:
         raise UserError(f"{paths.test_path}: has no prompts; expected one a line.")
     engine = find_json("ds_configs", paths.ds_config, "--ds_config") if paths.ds_config else None
+    place = find_place(os.environ)
+    if place.world_size > 1 and engine is None:
+        raise UserError(
+            "several processes generate together only where weights are divided; give --ds_config zero3, or start one "
+            "process."
+        )
     from uer_ds.engine import distributed  # torch and deepspeed: seconds
     from uer_ds.finetune.opening import Wanted, open_model
     from uer_ds.generate.texts import Desk
 
-    with distributed.joined(find_place(os.environ)) as group:
-        if group.place.world_size > 1 and engine is None:
-            raise UserError(
-                "several processes generate together only where weights are divided; give --ds_config zero3, or start "
-                "one process."
-            )
+    with distributed.joined(place) as group:
         opened = open_model(
             source_of(args, str(paths.load_model_path), paths.config_path),
             Wanted(("lm",)),
@@ -82,13 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_prompts(path: Path) -> Iterator[str]:
     """Lines that are not empty; of JSON lines what stands under `text`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         if path.suffix != ".jsonl":
             yield line
             continue

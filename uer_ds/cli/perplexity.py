@@ -7,19 +7,14 @@ For language models (of [SEP] too), and with --mlm for masked ones, whose every 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import os
 import sys
-from pathlib import Path
 
 from uer_ds.cli.compat import modernise_finetune
-from uer_ds.cli.opening import MODEL_GROUPS, source_of
+from uer_ds.cli.opening import MODEL_GROUPS, opened_tool
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.tools import ToolPaths
 from uer_ds.errors import UserError
-from uer_ds.launch.place import find_place
-from uer_ds.storage.disk import disk_errors
 
 modernise = modernise_finetune
 
@@ -34,33 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge every line."""
     paths = ToolPaths(**given_values(args, ToolPaths))
-    from uer_ds.engine import distributed  # torch and deepspeed: seconds
-    from uer_ds.finetune.opening import Wanted, open_model
-    from uer_ds.models.model import Model
-    from uer_ds.tools.perplexity import judge
-    from uer_ds.tools.rows import answered, read_lines
+    total, tokens, cut = 0.0, 0, 0
+    with opened_tool(args, paths, "mlm" if args.mlm else "lm") as tool:
+        from uer_ds.tools.perplexity import judge
+        from uer_ds.tools.rows import answered
 
-    with distributed.joined(find_place(os.environ)), contextlib.ExitStack() as files:
-        files.enter_context(disk_errors())
-        wanted = Wanted(("mlm",) if args.mlm else ("lm",))
-        opened = open_model(source_of(args, str(paths.load_model_path), paths.config_path), wanted)
-        assert isinstance(opened.model, Model)
-        length = paths.seq_length
-        if "pos" in opened.config.embedding:
-            length = min(length, opened.config.max_seq_length)
-        out = sys.stdout
-        if paths.prediction_path:
-            out = files.enter_context(Path(paths.prediction_path).open("w", encoding="utf-8"))
-        judged = judge(opened.model, opened.tokenizer, paths.batch_size)
-        lines = read_lines(Path(str(paths.test_path)))
-        total, tokens, cut = 0.0, 0, 0
-        print("perplexity\ttokens\ttext", file=out)
-        for row, (loss, count) in answered(lines, opened.tokenizer, length, paths.batch_size, judged):
+        judged = judge(tool.model, tool.tokenizer, paths.batch_size)
+        print("perplexity\ttokens\ttext", file=tool.out)
+        rows = answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, judged)
+        for row, (loss, count) in rows:
             total, tokens, cut = total + loss, tokens + count, cut + row.was_cut
             value = f"{math.exp(loss / count):.4f}" if count else "nan"
-            print(f"{value}\t{count}\t{row.text}", file=out)
+            print(f"{value}\t{count}\t{row.text}", file=tool.out)
     if not tokens:
         raise UserError(f"{paths.test_path}: has no text.")
-    said = f"; {cut:,} lines were cut at {length} tokens" if cut else ""
+    said = f"; {cut:,} lines were cut at {tool.seq_length} tokens" if cut else ""
     print(f"{paths.test_path}: perplexity {math.exp(total / tokens):.4f} over {tokens:,} tokens{said}", file=sys.stderr)
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 from uer_ds.config.model import read_json_object
 from uer_ds.convert.tokenizer_backends import build_backend
 from uer_ds.errors import UserError
+from uer_ds.storage.places import TARGET_TOKENIZER_FOLDER, TOKENIZER_FOLDER
 from uer_ds.tokenizers import Tokenizer, load_saved_tokenizer
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -30,7 +31,6 @@ THEIR_FILES = (
     "merges.txt",
     *THEIR_SPM_NAMES,
 )
-TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"  # of our checkpoints
 # What stands beside weights and stays true of other weights of the same model.
 COPIED = (
     "config.json",

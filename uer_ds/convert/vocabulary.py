@@ -17,10 +17,11 @@ from uer_ds.convert.average import FILE_SUFFIXES, write_like
 from uer_ds.convert.formats import open_checkpoint
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.staging import refuse_existing
-from uer_ds.convert.tokenizer_files import TOKENIZER_FOLDER, saved_tokenizer
+from uer_ds.convert.tokenizer_files import saved_tokenizer
 from uer_ds.errors import UserError
 from uer_ds.models.layers import INIT_STD
 from uer_ds.storage.lazy import LazyTensor, TensorMap
+from uer_ds.storage.places import TOKENIZER_FOLDER
 from uer_ds.tokenizers import Tokenizer, Vocabulary, load_tokenizer
 
 ROWS_OF_TOKENS = re.compile(

@@ -6,7 +6,7 @@ B rows (sequences) in a micro-batch, S source tokens a row, T target tokens a ro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,3 +103,11 @@ class Batch:
         """Real tokens that the model reads: source, decoder and second stream, padding not counted."""
         parts = [self, self.decoder, self.second]
         return sum(int((part.segments > 0).sum()) for part in parts if part is not None)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Batch:
+    """Token ids of one segment each, [B, S] with S the longest; shorter rows are padded behind their ends."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return Batch(ids, (torch.arange(width) < lengths[:, None]).long())

@@ -12,7 +12,7 @@ from typing import Any
 
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.model import ModelConfig
-from uer_ds.convert.tokenizer_files import TARGET_TOKENIZER_FOLDER, saved_tokenizer
+from uer_ds.convert.tokenizer_files import saved_tokenizer
 from uer_ds.engine.inference import PartitionedModel, inference_config
 from uer_ds.engine.machine import device
 from uer_ds.engine.partitioned import gathered, partitioned
@@ -22,6 +22,7 @@ from uer_ds.finetune.start import Start, find_start
 from uer_ds.finetune.vocabulary import find_tokenizer
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_tensors
+from uer_ds.storage.places import TARGET_TOKENIZER_FOLDER
 from uer_ds.tokenizers import Tokenizer
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from uer_ds.config.generate import SamplingConfig
-from uer_ds.data.batch import Batch
+from uer_ds.data.batch import Batch, padded
 from uer_ds.engine.partitioned import wished_by_all
 from uer_ds.generate.forms import Form
 from uer_ds.generate.sampling import Uniforms, draw, filtered, narrowed
@@ -130,14 +130,6 @@ class Reader:
         positions = torch.arange(ids.size(1), device=self.device).expand_as(ids)
         batch = Batch(ids, torch.full_like(ids, SOURCE), positions)
         return self.model.next_logits(batch, past, self._source), past
-
-
-def padded(rows: Sequence[list[int]]) -> Batch:
-    """Rows of different lengths, padded behind their ends."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return Batch(ids, (torch.arange(width) < lengths[:, None]).long() * SOURCE)
 
 
 @torch.no_grad()

@@ -1,8 +1,13 @@
-"""Where checkpoints lie in the folder of a run. Imports no torch, so that configurations can be read without it."""
+"""Where checkpoints lie in the folder of a run, and tokenizers in a checkpoint. Imports no
+torch, so that configurations can be read without it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"
+"""In a checkpoint: of the source side, and of a translation's target side where it is another one."""
 
 
 def newest_checkpoint(folder: Path) -> Path:

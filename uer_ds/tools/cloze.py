@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from uer_ds.data.batch import padded
 from uer_ds.data.random import Draws, below
 from uer_ds.models.model import Model
 from uer_ds.tokenizers import Tokenizer
-from uer_ds.tools.rows import Row, padded
+from uer_ds.tools.rows import Row
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def fill(model: Model, tokenizer: Tokenizer, topn: int, seed: int) -> Callable[[
             found = [place for place, token in enumerate(row.ids) if token == mask]
             places.append(found or _drawn(draws, row))
             hidden.append([mask if place in places[-1] else token for place, token in enumerate(row.ids)])
-        states = model.output(padded(model, hidden))
+        states = model.output(padded(hidden).to(next(model.parameters()).device))
         target: Any = model.target["mlm"]
         result = []
         for row, where, vectors in zip(rows, places, states, strict=True):

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uer_ds.data.batch import padded
 from uer_ds.errors import UserError
 from uer_ds.models.model import Model
 from uer_ds.tokenizers import Tokenizer
-from uer_ds.tools.rows import Row, padded
+from uer_ds.tools.rows import Row
 
 LOGITS = 2**24
 """Scores in memory at a time."""
@@ -42,7 +43,7 @@ def judge(model: Model, tokenizer: Tokenizer, batch_size: int) -> Callable[[list
 @torch.no_grad()
 def foretold_from_before(model: Model, rows: list[list[int]]) -> list[Judged]:
     """Each token behind the first."""
-    batch = padded(model, rows)
+    batch = padded(rows).to(next(model.parameters()).device)
     hidden = model.output(batch)  # [B, S, H]
     losses = []
     for states, ids in zip(hidden, rows, strict=True):
@@ -58,7 +59,8 @@ def foretold_from_around(model: Model, ids: list[int], mask: int, batch_size: in
     total = 0.0
     for start in range(0, len(places), batch_size):
         some = list(places[start : start + batch_size])
-        batch = padded(model, [[*ids[:place], mask, *ids[place + 1 :]] for place in some])
+        rows = [[*ids[:place], mask, *ids[place + 1 :]] for place in some]
+        batch = padded(rows).to(next(model.parameters()).device)
         numbers = torch.arange(len(some), device=batch.ids.device)
         states = model.output(batch)[numbers, torch.tensor(some, device=batch.ids.device)]
         total += _loss(model, "mlm", states, torch.tensor([ids[place] for place in some], device=states.device))

@@ -9,14 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from uer_ds.data.batch import Batch
-from uer_ds.errors import UserError
-from uer_ds.models.model import Model
 from uer_ds.tokenizers import Tokenizer
 
 CHUNK = 4096
@@ -36,17 +30,6 @@ class Row:
     text: str
     ids: list[int]
     was_cut: bool
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """Lines that are not empty. Raises UserError for a file that cannot be read as UTF-8."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                if text := line.rstrip("\r\n"):
-                    yield text
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
 
 
 def rows_of(lines: Sequence[str], tokenizer: Tokenizer, seq_length: int, blanks: bool, first: int) -> list[Row]:
@@ -93,12 +76,3 @@ def answered(
             numbers = order[start : start + batch_size]
             found |= dict(zip(numbers, answer([rows[number] for number in numbers]), strict=True))
         yield from ((row, found[number]) for number, row in enumerate(rows))
-
-
-def padded(model: Model, rows: Sequence[list[int]]) -> Batch:
-    """Rows of tokens on the model's device, padded behind their ends."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    segments = (torch.arange(width) < lengths[:, None]).long()
-    return Batch(ids, segments).to(next(model.parameters()).device)

@@ -23,7 +23,6 @@ from uer_ds.storage.checksums import wrong_checksum, wrong_size
 
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
-TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"
 BYTES_PER_PARAMETER = 24
 """The engine's weights, float32 masters and two moments, and the plain weights, 4 bytes each; some more for ties."""
 WEIGHTS_FILES = {"safetensors": "model.safetensors", "uer": "model.bin"}

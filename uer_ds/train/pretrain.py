@@ -40,11 +40,10 @@ from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
 from uer_ds.objectives import RowOptions, build_objective
 from uer_ds.plan.auto import settle_micro_batch
+from uer_ds.storage.places import TARGET_TOKENIZER_FOLDER, TOKENIZER_FOLDER
 from uer_ds.tokenizers import Tokenizer
 from uer_ds.train import reports, resuming
 from uer_ds.train.checkpoint import (
-    TARGET_TOKENIZER_FOLDER,
-    TOKENIZER_FOLDER,
     State,
     newest_sound,
     remove_checkpoint,
