@@ -13,7 +13,8 @@ from uer_ds.cli.main import COMMANDS
 from uer_ds.cli.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"^(?:uer-ds (\S+)|\S*.*?launch/([a-z]+)\w*\.py) (.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:uer-ds (\S+)|\S*.*?(?:launch|finetune)/(\w+)\.py) (.*)$", re.MULTILINE)
+ENTER = re.compile(r"enter\(\[(.*?), \*sys")
 PAGES = ("generation", "tools")
 
 
@@ -21,7 +22,17 @@ def commands(page: str) -> list[tuple[str, str]]:
     """Command and options of every line that is one."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
-    return [(name or door, options) for name, door, options in COMMAND.findall(blocks)]
+    return [(name or command_of(door), options) for name, door, options in COMMAND.findall(blocks)]
+
+
+def command_of(door: str) -> str:
+    """The command that the door calls."""
+    path = next(
+        ROOT / folder / f"{door}.py" for folder in ("launch", "finetune") if (ROOT / folder / f"{door}.py").is_file()
+    )
+    found = ENTER.search(path.read_text(encoding="utf-8"))
+    assert found, path
+    return shlex.split(found[1].replace(",", " "))[0]
 
 
 @pytest.mark.parametrize(("name", "options"), [pair for page in PAGES for pair in commands(f"{page}.md")])
@@ -35,9 +46,8 @@ def test_commands_are_understood(name: str, options: str) -> None:
 
 def test_doors_of_the_pages_exist() -> None:
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
-    doors = set(re.findall(r"launch/\w+\.py", text))
-    assert doors == {f"launch/{name}.py" for name in ("generate", "generate_lm", "generate_seq2seq", "cloze_test")}
-    assert all((ROOT / door).is_file() for door in doors)
+    doors = set(re.findall(r"(?:launch|finetune)/\w+\.py", text))
+    assert len(doors) == 10 and all((ROOT / door).is_file() for door in doors)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,50 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.test_generate import HAN, LM, T5, TOKENS
+from tests.cli.test_generate import HAN, LM, TOKENS
+from tests.tools.models import CLS, LINES, MASK, MLM, SEP, made, words
 from uer_ds.cli.main import main
-from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch
-from uer_ds.models.model import Model, build_model
-from uer_ds.models.weights import save_weights
-from uer_ds.tokenizers import Tokenizer, load_tokenizer
+from uer_ds.models.model import Model
+from uer_ds.tokenizers import Tokenizer
 from uer_ds.tools import rows
 from uer_ds.tools.rows import answered, rows_of
-
-MLM = {**LM, "mask": "fully_visible", "target": ["mlm"]}
-CLS, SEP, MASK = 2, 3, 4
-LINES = ["".join(HAN[:5]), "".join(HAN[3:12]), HAN[7], "".join(HAN[20:26])]
-
-
-def made(values: dict[str, Any]) -> Model:
-    torch.manual_seed(3)
-    model = build_model(model_config_from_dict({**values, "vocab_size": len(TOKENS)})).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(5)
-    return model
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tools")
-    (folder / "vocab.txt").write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
-    (folder / "lines.txt").write_text("\n".join(LINES) + "\n\n", encoding="utf-8")
-    for name, values in {"lm": LM, "mlm": MLM, "t5": T5}.items():
-        (folder / f"{name}.json").write_text(json.dumps(values))
-        save_weights(made(values).state_dict(), folder / f"{name}.bin")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Tokenizer:
-    return load_tokenizer("bert", vocab_path=folder / "vocab.txt")
-
-
-def words(folder: Path, command: str, name: str, **options: Any) -> list[str]:
-    files = {"load_model_path": f"{name}.bin", "config_path": f"{name}.json", "vocab_path": "vocab.txt"}
-    given = {"test_path": folder / "lines.txt", **{key: folder / value for key, value in files.items()}, **options}
-    return [command, *(str(word) for key, value in given.items() for word in (f"--{key}", value))]
 
 
 def ids_of(line: str) -> list[int]:

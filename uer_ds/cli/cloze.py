@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from uer_ds.cli.compat import modernise_finetune
-from uer_ds.cli.opening import MODEL_GROUPS, opened_tool
+from uer_ds.cli.opening import MODEL_GROUPS, opened_tool, text_result
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.tools import ToolPaths
 from uer_ds.errors import UserError
@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
     if args.topn < 1:
         raise UserError(f"--topn is {args.topn}; expected 1 or more.")
     as_json = str(paths.prediction_path).endswith(".jsonl")
-    with opened_tool(args, paths, "mlm") as tool:
+    with opened_tool(args, paths, "mlm") as tool, text_result(paths.prediction_path) as out:
         from uer_ds.tools.cloze import fill
         from uer_ds.tools.rows import answered
 
         answer = fill(tool.model, tool.tokenizer, args.topn, args.seed)
         rows = answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, answer, blanks=True)
         for row, blanks in rows:
-            print(_object(row.text, blanks) if as_json else _block(row.text, blanks), file=tool.out)
+            print(_object(row.text, blanks) if as_json else _block(row.text, blanks), file=out)
     return 0
 
 

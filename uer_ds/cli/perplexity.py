@@ -11,7 +11,7 @@ import math
 import sys
 
 from uer_ds.cli.compat import modernise_finetune
-from uer_ds.cli.opening import MODEL_GROUPS, opened_tool
+from uer_ds.cli.opening import MODEL_GROUPS, opened_tool, text_result
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.tools import ToolPaths
 from uer_ds.errors import UserError
@@ -30,17 +30,17 @@ def run(args: argparse.Namespace) -> int:
     """Judge every line."""
     paths = ToolPaths(**given_values(args, ToolPaths))
     total, tokens, cut = 0.0, 0, 0
-    with opened_tool(args, paths, "mlm" if args.mlm else "lm") as tool:
+    with opened_tool(args, paths, "mlm" if args.mlm else "lm") as tool, text_result(paths.prediction_path) as out:
         from uer_ds.tools.perplexity import judge
         from uer_ds.tools.rows import answered
 
         judged = judge(tool.model, tool.tokenizer, paths.batch_size)
-        print("perplexity\ttokens\ttext", file=tool.out)
+        print("perplexity\ttokens\ttext", file=out)
         rows = answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, judged)
         for row, (loss, count) in rows:
             total, tokens, cut = total + loss, tokens + count, cut + row.was_cut
             value = f"{math.exp(loss / count):.4f}" if count else "nan"
-            print(f"{value}\t{count}\t{row.text}", file=tool.out)
+            print(f"{value}\t{count}\t{row.text}", file=out)
     if not tokens:
         raise UserError(f"{paths.test_path}: has no text.")
     said = f"; {cut:,} lines were cut at {tool.seq_length} tokens" if cut else ""

@@ -67,17 +67,22 @@ def open_model(source: Source, wanted: Wanted, engine: dict[str, Any] | None = N
     `engine`: a DeepSpeed JSON of stage 3, from the file `where`: weights are divided over the processes; collective.
     Raises UserError for a checkpoint without one of the heads `wanted`.
     """
-    names = source.path, source.config_path, source.model or {}, source.tokenizer, source.tokenizer_given
-    try:
-        start = find_start(wanted, *names)
-    except UserError as error:
-        raise UserError(f"no model with target {' '.join(wanted.target) or 'none'}: {error}") from None
+    start = open_weights(source, wanted)
     target = _target_tokenizer(source, start)
     config = start.config
     if config.decoder and target is not start.tokenizer:
         config = config.replace(tgt_vocab_size=target.vocab_size)
     model = _loaded(start, config, Path(source.path), engine, where)
     return Opened(model, start.tokenizer, target, config, start.notes)
+
+
+def open_weights(source: Source, wanted: Wanted) -> Start:
+    """What `source` names, tensors unread. Raises UserError where a target that is wanted does not fit."""
+    names = source.path, source.config_path, source.model or {}, source.tokenizer, source.tokenizer_given
+    try:
+        return find_start(wanted, *names)
+    except UserError as error:
+        raise UserError(f"no model with target {' '.join(wanted.target) or 'none'}: {error}") from None
 
 
 def _loaded(
