@@ -18,8 +18,8 @@ from uer_ds.config.tools import StackConfig
 from uer_ds.errors import UserError
 
 if TYPE_CHECKING:
+    from uer_ds.finetune.stack import Training
     from uer_ds.finetune.task import Labels
-    from uer_ds.tools.stack import Training
 
 
 def modernise(arguments: list[str]) -> list[str]:
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Choose, train, predict."""
     config = StackConfig(**given_values(args, StackConfig))
     one_process()
+    from uer_ds.finetune.stack import PARAMETERS, judge, search
     from uer_ds.storage.disk import disk_errors
-    from uer_ds.tools.stack import PARAMETERS, judge, search
 
     with disk_errors():
         training, labels = _training(config)
@@ -63,8 +63,8 @@ def _training(config: StackConfig) -> tuple[Training, Labels]:
     import numpy as np
 
     from uer_ds.finetune.rows import read_rows
+    from uer_ds.finetune.stack import make_training, read_features
     from uer_ds.finetune.tasks.classifier import labels_from
-    from uer_ds.tools.stack import make_training, read_features
 
     rows = [
         (row.text("label"), f"{config.train_path}: line {row.number}")
@@ -82,7 +82,7 @@ def _training(config: StackConfig) -> tuple[Training, Labels]:
 
 def _given(config: StackConfig) -> dict[str, Any]:
     from uer_ds.config.model import read_json_object
-    from uer_ds.tools.stack import read_parameters
+    from uer_ds.finetune.stack import read_parameters
 
     path = Path(str(config.params_path))
     return read_parameters(read_json_object(path), path)
@@ -93,7 +93,7 @@ def _test(config: StackConfig, training: Training, labels: Labels, given: dict[s
     from uer_ds.finetune.metrics import classification_scores
     from uer_ds.finetune.output import prediction_file
     from uer_ds.finetune.rows import read_rows
-    from uer_ds.tools.stack import predict, read_features
+    from uer_ds.finetune.stack import predict, read_features
 
     rows = [row for row in read_rows(str(config.test_path), []) if not row.empty]
     paths = config.test_features_path, config.models_num, "test", len(rows), str(config.test_path)
