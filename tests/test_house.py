@@ -31,6 +31,7 @@ LEVELS = {
     "models": 4,
     "objectives": 4,
     "plan": 5,
+    "report": 3,
     "engine": 5,
     "demo": 1,
     "train": 6,
@@ -154,7 +155,7 @@ def test_the_wheel_carries_every_json() -> None:
             assert declared[f"share/uer_ds/{here}"] == [f"{here}/*.json"]
 
 
-@pytest.mark.parametrize("command", ["", "preprocess", "vocab"])
+@pytest.mark.parametrize("command", ["", "preprocess", "vocab", "report"])
 def test_light_commands_import_nothing_heavy(command: str) -> None:
     code = (
         "import sys; from uer_ds.cli.main import main\n"

@@ -53,6 +53,9 @@ def test_every_report_is_written(under_deepspeed: Path) -> None:
         "tokens_per_second",
         "memory_gb",
         "seconds_left",
+        "seconds",
+        "seconds_for_data",
+        "seconds_paused",
     }
     assert names <= set(reports[0])
     # Packed rows have no padding: 2 ranks x 16 sequences x 32 tokens in every update.

@@ -46,6 +46,7 @@ COMMANDS = {
     "inspect": ("uer_ds.cli.inspect", "look into a checkpoint"),
     "models": ("uer_ds.cli.models", "list the models that have a configuration"),
     "recipes": ("uer_ds.cli.recipes", "list the recipes: whole runs under one name"),
+    "report": ("uer_ds.cli.report", "runs on one page: curves, time, what differs, samples"),
     "demo-data": ("uer_ds.cli.demo_data", "write real Chinese data: reviews, sentiments, tagged names"),
     "demo-report": ("uer_ds.cli.demo_report", "what the quickstart's model has learnt, as a table"),
 }

@@ -31,9 +31,10 @@ from uer_ds.engine.machine import versions
 from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
+from uer_ds.storage.places import METRICS_FILE
 from uer_ds.train.checkpoint import BYTES_PER_PARAMETER
 from uer_ds.train.pretrain import Trainer
-from uer_ds.train.reports import METRICS_FILE, memory_gb
+from uer_ds.train.reports import memory_gb
 from uer_ds.train.stopping import StopWish
 
 MEGABYTES = 16

@@ -1,10 +1,14 @@
-"""Where checkpoints lie in the folder of a run, and tokenizers in a checkpoint. Imports no
+"""Names in the folder of a run and in a checkpoint. Imports no
 torch, so that configurations can be read without it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+METRICS_FILE, EVALUATION_FILE, NON_FINITE_FILE = "metrics.jsonl", "evaluations.jsonl", "non_finite.jsonl"
+STARTS_FILE, RUN_FILE = "starts.jsonl", "run.json"
+"""In the folder of a run: a line for each report, evaluation, skipped update and start; the configuration."""
 
 TOKENIZER_FOLDER, TARGET_TOKENIZER_FOLDER = "tokenizer", "target_tokenizer"
 """In a checkpoint: of the source side, and of a translation's target side where it is another one."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
+from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE, RUN_FILE
 from uer_ds.train import reports
 
 
@@ -33,12 +34,12 @@ class Journal:
         if self._console and self._files:
             self._console.say(reports.report_line(report))
             self._console.advance(report["update"])
-            self._files.write(report, reports.METRICS_FILE, "train")
+            self._files.write(report, METRICS_FILE, "train")
 
     def evaluation(self, report: Mapping[str, Any], board: str) -> None:
         """An evaluation: the file, and the board's section `board`."""
         if self._files:
-            self._files.write(report, reports.EVALUATION_FILE, board)
+            self._files.write(report, EVALUATION_FILE, board)
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def journal(
         try:
             output.mkdir(parents=True, exist_ok=True)
             text = json.dumps(configuration, indent=1, ensure_ascii=False)
-            (output / "run.json").write_text(text + "\n", encoding="utf-8")
+            (output / RUN_FILE).write_text(text + "\n", encoding="utf-8")
             held.append(reports.Console(total_updates, done_updates, log_path))
             held.append(reports.Files(output, board, done_updates, configuration))
         except OSError as error:

@@ -143,7 +143,7 @@ def train(
     readers = group.place.world_size // processes_together
     engine.train(True)
     meter.start()
-    for micro_batches in updates:
+    for micro_batches in meter.waiting(updates):
         if progress.updates >= rhythm.total:
             break
         agreement = agree(group, micro_batches, wish, copies)

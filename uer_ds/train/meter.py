@@ -7,13 +7,17 @@ per update and added in update order in float64, so a resumed run reports the sa
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from uer_ds.data.batch import Terms
 from uer_ds.engine.group import Group
+
+T = TypeVar("T")
 
 SKIPPED = "skipped"
 """The last pair of a row: whether the update was skipped, and 1. All ranks know it, so it is not summed."""
@@ -58,6 +62,8 @@ class Meter:
     _skipped: list[float] = field(default_factory=list)
     _tokens: int = 0
     _updates: int = 0
+    _waited: float = 0.0
+    _paused: float = 0.0
     _clock: float = field(default_factory=time.perf_counter)
 
     def add(self, terms: Terms, tokens: int, skipped: bool = False) -> None:
@@ -81,6 +87,9 @@ class Meter:
     def averages(self, group: Group) -> dict[str, float]:
         """Means over the window; tokens per second and seconds per update since training began or went on here.
 
+        `seconds` of the window; `seconds_for_data`: of these, in which the loader had nothing ready; `seconds_paused`:
+        beside these, since the last report, for evaluations and checkpoints.
+
         Starts the next window.
         """
         self.flush(group)
@@ -92,7 +101,9 @@ class Meter:
         rate = self._tokens / seconds if seconds > 0 else 0.0
         per_update = seconds / max(1, self._updates)
         self.rows, self._tokens, self._updates, self._clock = [], 0, 0, now
-        rates = {"tokens_per_second": rate, "seconds_per_update": per_update}
+        rates = {"tokens_per_second": rate, "seconds_per_update": per_update, "seconds": seconds}
+        rates |= {"seconds_for_data": self._waited, "seconds_paused": self._paused}
+        self._waited, self._paused = 0.0, 0.0
         return {**means(totals), "skipped_updates": int(skipped), **rates}
 
     def start(self) -> None:
@@ -102,3 +113,16 @@ class Meter:
     def pause(self, seconds: float) -> None:
         """Leave out time that was not training: an evaluation, a checkpoint."""
         self._clock += seconds
+        self._paused += seconds
+
+    def waiting(self, updates: Iterable[T]) -> Iterator[T]:
+        """The same, while the time until each of them is there is counted."""
+        iterator = iter(updates)
+        while True:
+            began = time.perf_counter()
+            try:
+                update = next(iterator)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - began
+            yield update

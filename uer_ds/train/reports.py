@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,11 +19,8 @@ import torch
 
 from uer_ds.engine.engine import Engine
 from uer_ds.storage.disk import naming
+from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE, NON_FINITE_FILE, STARTS_FILE
 from uer_ds.train.loop import Progress
-
-METRICS_FILE = "metrics.jsonl"
-EVALUATION_FILE = "evaluations.jsonl"
-NON_FINITE_FILE = "non_finite.jsonl"
 
 Report = Mapping[str, Any]
 
@@ -141,15 +139,16 @@ def _update_of(line: str) -> float:
 class Files:
     """`metrics.jsonl`, `evaluations.jsonl` and TensorBoard events of one run.
 
-    On resume they, and the watchdog's file, are cut back to `done_updates`.
+    On resume they, and the watchdog's file, are cut back to `done_updates`; `starts.jsonl` keeps every start.
     """
 
     def __init__(self, output: Path, tensorboard_dir: Path, done_updates: int, configuration: dict[str, Any]):
         from torch.utils.tensorboard import SummaryWriter
 
         self._output = output
-        for name in (METRICS_FILE, EVALUATION_FILE, NON_FINITE_FILE):
+        for name in (METRICS_FILE, EVALUATION_FILE, NON_FINITE_FILE, STARTS_FILE):
             keep_until(output / name, done_updates)
+        self._append(STARTS_FILE, {"update": done_updates, "time": time.time()})
         self._board = SummaryWriter(str(tensorboard_dir), purge_step=done_updates + 1 if done_updates else 0)
         text = json.dumps(configuration, indent=2, ensure_ascii=False)
         self._board.add_text("configuration", f"```json\n{text}\n```", done_updates)
@@ -157,13 +156,16 @@ class Files:
 
     def write(self, report: Report, file_name: str, prefix: str) -> None:
         """Append `report` to the .jsonl file and to TensorBoard as `prefix`/name."""
-        path = self._output / file_name
-        with naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(json_line(report))
+        self._append(file_name, report)
         for name, value in report.items():
             if name not in ("update", "total_updates") and isinstance(value, (int, float)) and math.isfinite(value):
                 self._board.add_scalar(f"{prefix}/{name}", value, report["update"])
         self._board.flush()
+
+    def _append(self, file_name: str, line: Report) -> None:
+        path = self._output / file_name
+        with naming(path), path.open("a", encoding="utf-8") as file:
+            file.write(json_line(line))
 
     def close(self) -> None:
         """Close the event file."""

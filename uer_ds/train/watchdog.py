@@ -22,7 +22,7 @@ from uer_ds.data.sampler import Sampler, Samples
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.storage.disk import naming
-from uer_ds.train.reports import NON_FINITE_FILE
+from uer_ds.storage.places import NON_FINITE_FILE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,122 @@
+"""Runs on one page: `uer-ds report output --output_path report.html`, or `uer-ds report run_a run_b ...` side by side.
+
+Reads what runs have written (pre-training and fine-tuning alike), also while they run. The page is one file that needs
+no network. --sample_path lets the newest checkpoint of each run fill blanks, or go on with texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uer_ds.errors import UserError
+from uer_ds.report.figures import panels
+from uer_ds.report.page import Samples, page
+from uer_ds.report.pictures import write_pictures
+from uer_ds.report.read import read_runs
+from uer_ds.storage.disk import disk_errors
+from uer_ds.storage.lines import read_lines
+
+if TYPE_CHECKING:
+    from uer_ds.finetune.opening import Opened
+
+AXES = {"updates": "update", "tokens": "tokens"}
+SAMPLES = 12
+"""Texts of a page at most."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Runs, files, axis, samples."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs (their --output_model_path)")
+    parser.add_argument("--output_path", default="report.html", help="the page (default: report.html)")
+    parser.add_argument("--png_folder", help="also write each picture as a PNG file there")
+    parser.add_argument("--x", choices=tuple(AXES), default="updates", help="what the axis counts (default: updates)")
+    parser.add_argument("--sample_path", help=f"text, a line each ({SAMPLES} at most), for the models to fill or go on")
+    parser.add_argument("--topn", type=int, default=5, help="guesses for a blank (default: 5)")
+    parser.add_argument("--sample_tokens", type=int, default=60, help="tokens written behind a text (default: 60)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    runs = read_runs(args.runs)
+    shown = panels(runs, AXES[args.x])
+    samples = _samples(args, [found.name for found in runs]) if args.sample_path else ()
+    output = Path(args.output_path)
+    with disk_errors():
+        if args.png_folder:
+            write_pictures(Path(args.png_folder), shown, [found.name for found in runs], args.x)
+        partial = output.with_name(f".{output.name}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page(runs, shown, args.x, samples), encoding="utf-8")
+        os.replace(partial, output)
+    print(f"{output}: {len(runs)} run{'s' * (len(runs) > 1)}, {len(shown)} pictures", file=sys.stderr)
+    return 0
+
+
+def _samples(args: argparse.Namespace, names: list[str]) -> Samples:
+    """What each run's newest checkpoint says to the texts."""
+    texts = [line for _, line in read_lines(Path(args.sample_path))][:SAMPLES]
+    if not texts:
+        raise UserError(f"{args.sample_path}: has no text.")
+    from uer_ds.cli.opening import one_process
+    from uer_ds.engine import distributed  # torch and deepspeed: seconds
+    from uer_ds.finetune.opening import Source, Wanted, open_model
+
+    answers: list[list[tuple[str, str]]] = [[] for _ in texts]
+    with distributed.joined(one_process()):
+        for folder, name in zip(args.runs, names, strict=True):
+            target = _target(Path(folder))
+            opened = open_model(Source(str(folder)), Wanted((target,)))
+            said = (
+                _fillings(opened, texts, args.topn) if target == "mlm" else _writings(opened, texts, args.sample_tokens)
+            )
+            for place, answer in enumerate(said):
+                answers[place].append((name, answer))
+    return list(zip(texts, answers, strict=True))
+
+
+def _target(folder: Path) -> str:
+    """The head of the run's model that says tokens."""
+    from uer_ds.config.model import model_config_from_dict, read_json_object
+    from uer_ds.storage.places import newest_checkpoint
+
+    path = newest_checkpoint(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: has no checkpoint yet; leave out --sample_path.")
+    config = model_config_from_dict(read_json_object(path), str(path))
+    found = next((name for name in ("mlm", "lm") if name in config.target), None)
+    if found is None:
+        raise UserError(f"{path}: target is {' '.join(config.target) or 'empty'}; samples need mlm or lm.")
+    return found
+
+
+def _fillings(opened: Opened, texts: list[str], topn: int) -> Iterator[str]:
+    from uer_ds.models.model import Model
+    from uer_ds.tools.cloze import fill
+    from uer_ds.tools.rows import answered
+
+    assert isinstance(opened.model, Model)
+    length = opened.config.max_seq_length
+    for _, blanks in answered(texts, opened.tokenizer, length, 8, fill(opened.model, opened.tokenizer, topn, 7), True):
+        yield " · ".join(
+            (f"(was {blank.answer}) " if blank.answer else "")
+            + "  ".join(f"{token} {chance:.0%}" for token, chance in blank.guesses)
+            for blank in blanks
+        )
+
+
+def _writings(opened: Opened, texts: list[str], tokens: int) -> Iterator[str]:
+    from uer_ds.config.generate import SamplingConfig, TextConfig
+    from uer_ds.generate.run import Pace, generate
+    from uer_ds.generate.texts import Desk
+    from uer_ds.models.model import Model
+
+    assert isinstance(opened.model, Model)
+    rules = SamplingConfig(), TextConfig(seq_length=opened.config.max_seq_length, max_new_tokens=tokens)
+    desk = Desk(opened.config, opened.tokenizer, opened.target_tokenizer, *rules)
+    for _, text in generate(opened.model, desk, texts, 8, Pace()):
+        yield desk.show(text.ids)
