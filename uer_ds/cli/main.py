@@ -108,6 +108,14 @@ def run_command(arguments: list[str]) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    parser, module = command_parser(name)
+    args = parser.parse_args(rest := _modern(name, module, arguments[1:]))
+    args.arguments = rest
+    return module.run(args)
+
+
+def command_parser(name: str) -> tuple[Parser, ModuleType]:
+    """The parser of a command, and the module that runs it."""
     module_name, summary = COMMANDS[name]
     module = importlib.import_module(module_name)
     parser = Parser(
@@ -117,9 +125,7 @@ def run_command(arguments: list[str]) -> int:
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # the deepspeed launcher appends it
     module.add_arguments(parser)
-    args = parser.parse_args(rest := _modern(name, module, arguments[1:]))
-    args.arguments = rest
-    return module.run(args)
+    return parser, module
 
 
 def _modern(name: str, module: ModuleType, given: list[str]) -> list[str]:

@@ -104,7 +104,7 @@ def _fillings(opened: Opened, texts: list[str], topn: int) -> Iterator[str]:
     for _, blanks in answered(texts, opened.tokenizer, length, 8, fill(opened.model, opened.tokenizer, topn, 7), True):
         yield " · ".join(
             (f"(was {blank.answer}) " if blank.answer else "")
-            + "  ".join(f"{token} {chance:.0%}" for token, chance in blank.guesses)
+            + "   ".join(f"“{token}” {chance:.1%}" for token, chance in blank.guesses)
             for blank in blanks
         )
 

@@ -8,7 +8,7 @@ from html import escape
 
 from uer_ds.report.figures import Curve, Panel, Point
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 64, 14, 12, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 72, 26, 12, 44
 COLOURS = 8
 """Colours of runs; the ninth has the first again, with other dashes."""
 

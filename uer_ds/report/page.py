@@ -26,6 +26,7 @@ width:22px;height:3px;margin-right:8px;vertical-align:middle;background:var(--c)
 figure{margin:0;padding:14px 14px 8px;background:var(--card);border:1px solid var(--rule);border-radius:10px;
 break-inside:avoid}
 svg{display:block;width:100%;height:auto}svg text{font-size:13px;fill:var(--soft)}
+@media (max-width:600px){svg text{font-size:20px}}
 .grid{stroke:var(--rule)}.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}
 .line.held{stroke-dasharray:6 4}.line.second{stroke-dasharray:2 3}.dot{fill:var(--c)}
 .resume{stroke:var(--c);stroke-dasharray:2 4;stroke-width:1.5}.skipped{fill:var(--c)}
