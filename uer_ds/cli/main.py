@@ -47,6 +47,7 @@ COMMANDS = {
     "models": ("uer_ds.cli.models", "list the models that have a configuration"),
     "recipes": ("uer_ds.cli.recipes", "list the recipes: whole runs under one name"),
     "report": ("uer_ds.cli.report", "runs on one page: curves, time, what differs, samples"),
+    "completion": ("uer_ds.cli.completion", "print the script that completes commands in your shell"),
     "demo-data": ("uer_ds.cli.demo_data", "write real Chinese data: reviews, sentiments, tagged names"),
     "demo-report": ("uer_ds.cli.demo_report", "what the quickstart's model has learnt, as a table"),
 }

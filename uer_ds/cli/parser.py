@@ -15,6 +15,9 @@ from typing import Any
 from uer_ds.config.options import OptionType, option_types, read_values
 from uer_ds.errors import UserError, nearest
 
+NAMES = "names"
+"""An attribute of an argparse action: what its values may be, for completion."""
+
 INVALID_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 """Argparse's words for a name that is not among the choices."""
 
@@ -55,7 +58,9 @@ def add_config_options(parser: argparse.ArgumentParser, cls: type, title: str) -
     kinds = option_types(cls)
     for field in dataclasses.fields(cls):
         if not field.metadata["internal"]:
-            group.add_argument(f"--{field.name}", **_argument(field, kinds[field.name]))
+            action = group.add_argument(f"--{field.name}", **_argument(field, kinds[field.name]))
+            if field.metadata["choices"] is not None:  # which argparse must not check: it would not name the nearest
+                vars(action)[NAMES] = tuple(field.metadata["choices"])
 
 
 def _argument(field: dataclasses.Field[Any], kind: OptionType) -> dict[str, Any]:
