@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 modernise = modernise_finetune
 
+SUFFIXES = (".npy", ".parquet", ".pt")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Paths, whitening, model, tokenizer."""
@@ -36,12 +38,14 @@ def run(args: argparse.Namespace) -> int:
     """Turn every line into a vector."""
     paths = ToolPaths(**given_values(args, ToolPaths))
     wanted = FeatureConfig(**given_values(args, FeatureConfig))
+    output = Path(str(paths.prediction_path))
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"--prediction_path is {output}; expected a file that ends in {', '.join(SUFFIXES)}.")
     with opened_tool(args, paths) as tool:
         from uer_ds.tools.features import sentence_vectors
         from uer_ds.tools.rows import answered
-        from uer_ds.tools.vectors import Growing, check_suffix, scratch_folder, write_vectors
+        from uer_ds.tools.vectors import Growing, scratch_folder, write_vectors
 
-        output = check_suffix(paths.prediction_path)
         scratch = scratch_folder(output)
         try:
             found = Growing(scratch)

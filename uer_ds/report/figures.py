@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -50,18 +51,16 @@ class Panel:
 
 def panels(runs: Sequence[RunLog], x: str) -> list[Panel]:
     """A panel for every number that at least one run has; `x` is "update" or "tokens"."""
-    marks = [[(n, _at(run, update, x)) for n, run in enumerate(runs) for update in updates(run)] for updates in _MARKS]
+    resumes = [(n, _at(run, update, x)) for n, run in enumerate(runs) for update in run.resumes]
+    skipped = [(n, _at(run, update, x)) for n, run in enumerate(runs) for update in run.skipped]
     found = []
     for key, title in {**TRAINING, **_more(runs)}.items():
         curves = [Curve(n, _points(run.metrics, x, key)) for n, run in enumerate(runs)]
         curves += [Curve(n, _points(run.evaluations, x, key), True) for n, run in enumerate(runs)]
         kept = [curve for curve in curves if curve.points]
         if kept:
-            found.append(Panel(title, kept, *marks))
+            found.append(Panel(title, kept, resumes, skipped))
     return found
-
-
-_MARKS = (lambda run: run.resumes, lambda run: run.skipped)
 
 
 def _more(runs: Sequence[RunLog]) -> dict[str, str]:
@@ -79,7 +78,7 @@ def _points(lines: Sequence[Line], x: str, key: str) -> list[Point]:
         return found
     step = len(found) / (POINTS / 2)
     parts = [found[int(n * step) : int((n + 1) * step)] for n in range(POINTS // 2)]
-    value = lambda point: point[1]  # noqa: E731
+    value = itemgetter(1)
     return [point for part in parts for point in sorted({min(part, key=value), max(part, key=value)})]
 
 

@@ -14,20 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from uer_ds.errors import UserError
 from uer_ds.tools.features import Vectors
 
 ROWS = 4096
 """Vectors in memory at a time."""
-
-SUFFIXES = (".npy", ".parquet", ".pt")
-
-
-def check_suffix(path: str | None) -> Path:
-    """The path. Raises UserError for an ending that says no format."""
-    if not path or Path(path).suffix not in SUFFIXES:
-        raise UserError(f"--prediction_path is {path}; expected a file that ends in {', '.join(SUFFIXES)}.")
-    return Path(path)
 
 
 class Growing:
