@@ -254,7 +254,7 @@ def test_a_run_is_resumed_only_as_the_same_run(
         ({"dataset_path": material / "held_out"}, "was trained on other data than there is now (fingerprint "),
         ({"seq_length": 16}, "data.seq_length 32, this run has 16"),
         ({"layernorm": "uer"}, "model.layernorm default, this run has uer"),
-        ({"global_batch_size": 24}, "no multiple of 1 processes x --batch_size 16 = 16; the nearest that work: "),
+        ({"global_batch_size": 24}, "no multiple of 1 process x --batch_size 16 = 16; the nearest that work: "),
         ({"no_resume": True}, "give --force to remove them"),
     ):
         said = mistake(capsys, "pretrain", *pretrain_options(material, folder, **{"total_steps": 2, **change}))

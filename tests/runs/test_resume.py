@@ -78,7 +78,7 @@ def test_the_log_says_what_changed(runs: Path) -> None:
     said = (runs / "said-29632").read_text()
     assert "written by 2 processes at stage 3, continued by 1 process at stage 0" in said
     assert "continued by 1 process at stage 3, optimizer to cpu+param to cpu" in said
-    assert "32 sequences, as before: 2 processes x 16 x 1 before, 1 processes x 16 x 2 now" in said
+    assert "32 sequences, as before: 2 processes x 16 x 1 before, 1 process x 16 x 2 now" in said
     assert (runs / folder_name("2:zero3", "1:zero0")).is_dir()
 
 

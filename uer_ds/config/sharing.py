@@ -74,6 +74,8 @@ def readers(run: RunConfig, processes: int) -> int:
     return processes // together
 
 
-def readers_in_words(processes: int, together: int) -> str:
-    """For messages: "8 processes", or "4 groups of 2 processes"."""
-    return f"{processes} processes" if together == 1 else f"{processes // together} groups of {together} processes"
+def readers_in_words(processes: int, together: int = 1) -> str:
+    """For messages: "1 process", "8 processes", or "4 groups of 2 processes"."""
+    if together > 1:
+        return f"{processes // together} groups of {together} processes"
+    return "1 process" if processes == 1 else f"{processes} processes"
