@@ -27,39 +27,60 @@ TRAINING = {
 }
 """Keys of a training report that get a panel, and its title."""
 
+TEST = "test"
+"""The part of an evaluation that is looked at once, after the best model was chosen."""
+
 COUNTERS = ("update", "total_updates", "tokens", "samples")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line. `held_out`: of an evaluation, drawn with dots."""
+    """One line. `part`: of an evaluation, drawn with dots; empty for training."""
 
     run: int
     points: Sequence[Point]
-    held_out: bool = False
+    part: str = ""
+
+    @property
+    def held_out(self) -> bool:
+        """Of an evaluation."""
+        return bool(self.part)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture. `resumes` and `skipped`: (run, x)."""
+    """One picture. `resumes` and `skipped`: (run, x); `span`: the ends of the x axis, for all pictures the same."""
 
     title: str
     curves: Sequence[Curve]
     resumes: Sequence[tuple[int, float]]
     skipped: Sequence[tuple[int, float]]
+    span: tuple[float, float]
 
 
 def panels(runs: Sequence[RunLog], x: str) -> list[Panel]:
     """A panel for every number that at least one run has; `x` is "update" or "tokens"."""
     resumes = [(n, _at(run, update, x)) for n, run in enumerate(runs) for update in run.resumes]
     skipped = [(n, _at(run, update, x)) for n, run in enumerate(runs) for update in run.skipped]
-    found = []
+    found = list[tuple[str, list[Curve]]]()
     for key, title in {**TRAINING, **_more(runs)}.items():
         curves = [Curve(n, _points(run.metrics, x, key)) for n, run in enumerate(runs)]
-        curves += [Curve(n, _points(run.evaluations, x, key), True) for n, run in enumerate(runs)]
+        for n, run in enumerate(runs):
+            for part, lines in by_part(run.evaluations).items():
+                curves.append(Curve(n, _points(lines, x, key), part))
         kept = [curve for curve in curves if curve.points]
         if kept:
-            found.append(Panel(title, kept, resumes, skipped))
+            found.append((title, kept))
+    places = [at for _, curves in found for curve in curves for at, _ in curve.points]
+    span = 0.0, max([*places, *(at for _, at in (*resumes, *skipped))], default=0.0) or 1.0
+    return [Panel(title, curves, resumes, skipped, span) for title, curves in found]
+
+
+def by_part(evaluations: Sequence[Line]) -> dict[str, list[Line]]:
+    """Evaluations of pre-training are of "held-out" data, those of fine-tuning of "dev" or "test"."""
+    found: dict[str, list[Line]] = {}
+    for line in evaluations:
+        found.setdefault(str(line.get("part") or "held-out"), []).append(line)
     return found
 
 
@@ -119,14 +140,8 @@ def summary(run: RunLog) -> dict[str, str]:
     found = {"updates": f"{last['update']:,} of {last['total_updates']:,}" if "total_updates" in last else ""}
     found["tokens"] = f"{last.get('tokens', 0):,}"
     found["loss"] = f"{_shown(run.metrics[0], 'loss')} → {_shown(last, 'loss')}"
-    held = [line["loss"] for line in run.evaluations if _number(line.get("loss"))]
-    if held:
-        found["held-out loss, first → best"] = f"{held[0]:.4f} → {min(held):.4f}"
-    scores = dict.fromkeys(name for line in run.evaluations for name in line if name not in (*COUNTERS, "part", "loss"))
-    for name in scores:
-        values = [line[name] for line in run.evaluations if _number(line.get(name))]
-        if values and "loss" not in name:
-            found[f"held-out {name}, best"] = f"{max(values):.4f}"
+    for part, lines in by_part(run.evaluations).items():
+        found |= _scores(part, lines)
     rates = [line["tokens_per_second"] for line in run.metrics if _number(line.get("tokens_per_second"))]
     memory = [line["memory_gb"] for line in run.metrics if _number(line.get("memory_gb"))]
     if rates:
@@ -138,6 +153,22 @@ def summary(run: RunLog) -> dict[str, str]:
         found[f"time {name}"] = f"{seconds:,.0f} s ({seconds / sum(split.values()):.0%})"
     found["resumed at update"] = ", ".join(f"{update:,}" for update in run.resumes) or "never"
     found["updates skipped"] = str(sum(line.get("skipped_updates", 0) for line in run.metrics))
+    return found
+
+
+def _scores(part: str, lines: Sequence[Line]) -> dict[str, str]:
+    """First and best of an evaluation that is repeated; the last of the test."""
+    found = {}
+    for name in dict.fromkeys(name for line in lines for name in line if name not in (*COUNTERS, "part")):
+        values = [line[name] for line in lines if _number(line.get(name))]
+        if not values:
+            continue
+        if part == TEST:
+            found[f"{part} {name}"] = f"{values[-1]:.4f}"
+        elif name == "loss":
+            found[f"{part} loss, first → best"] = f"{values[0]:.4f} → {min(values):.4f}"
+        elif "loss" not in name:
+            found[f"{part} {name}, best"] = f"{max(values):.4f}"
     return found
 
 

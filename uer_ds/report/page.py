@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from uer_ds.report.charts import COLOURS, svg
-from uer_ds.report.figures import Panel, summary, time_split
+from uer_ds.report.figures import TEST, Panel, summary, time_split
 from uer_ds.report.read import RunLog, differences
 
 STYLE = """
@@ -29,20 +29,28 @@ svg{display:block;width:100%;height:auto}svg text{font-size:13px;fill:var(--soft
 @media (max-width:600px){svg text{font-size:20px}}
 .grid{stroke:var(--rule)}.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}
 .line.held{stroke-dasharray:6 4}.line.second{stroke-dasharray:2 3}.dot{fill:var(--c)}
+.dot.test{fill:var(--card);stroke:var(--c);stroke-width:2}
 .resume{stroke:var(--c);stroke-dasharray:2 4;stroke-width:1.5}.skipped{fill:var(--c)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}
-th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--rule);vertical-align:top}
-td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}th{font-weight:600}
+th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--rule);vertical-align:top;
+min-width:7.5em;overflow-wrap:anywhere}
+td{font-variant-numeric:tabular-nums}th{font-weight:600}
+.bar i,.legend span::before{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .bar{display:flex;height:20px;border-radius:5px;overflow:hidden;margin:4px 0 10px}.bar i{display:block;height:100%}
 .sample{padding:10px 14px;background:var(--card);border:1px solid var(--rule);border-radius:10px;margin:0 0 10px}
 .sample p{color:var(--ink)}
 details summary{cursor:pointer;margin-top:24px;font-weight:600}
+@media print{th,td{min-width:0}h2,h3{break-after:avoid}tr,.sample{break-inside:avoid}}
 @media print{main{max-width:none;padding:0}body{font-size:11pt}.panels{grid-template-columns:1fr 1fr}
 :root{--paper:#fff;--ink:#000;--soft:#444;--rule:#ccc;--card:#fff;
 --c0:#2463c9;--c1:#d1495b;--c2:#2a8a5f;--c3:#b7791f;--c4:#7b4fc4;--c5:#14879a;--c6:#a84a8c;--c7:#5f6b2d}}
 """
 COLOUR_RULES = "".join(f".c{n}{{--c:var(--c{n})}}" for n in range(COLOURS))
-SPLIT_COLOURS = {"training": "c0", "waiting for data": "c1", "evaluating and saving": "c3"}
+SPLIT_COLOURS = {"training": "c5", "waiting for data": "c4", "evaluating and saving": "c3"}
+"""Not those of the first runs."""
+
+NAMED = 4
+"""Runs that a title names."""
 
 Samples = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 """For each text: what was asked, and pairs (run, answer)."""
@@ -50,7 +58,7 @@ Samples = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
 def page(runs: Sequence[RunLog], panels: Sequence[Panel], x_title: str, samples: Samples = ()) -> str:
     """The whole file."""
-    title = " · ".join(run.name for run in runs)
+    title = " · ".join(run.name for run in runs) if len(runs) <= NAMED else f"{len(runs)} runs"
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -61,8 +69,7 @@ def page(runs: Sequence[RunLog], panels: Sequence[Panel], x_title: str, samples:
         _table("", [run.name for run in runs], _columns([summary(run) for run in runs])),
         *(f"<p>{escape(run.name)}: {escape(note)}</p>" for run in runs for note in run.notes),
         _splits(runs),
-        "<h2>Curves</h2><p>Solid: training. Dashed with dots: held-out data. Dotted upright: the run was resumed. "
-        "Triangle: an update whose loss or gradient was not finite and was skipped.</p>",
+        f"<h2>Curves</h2><p>{_signs(panels)}</p>",
         '<div class="panels">',
         *(f"<figure><h3>{escape(panel.title)}</h3>{svg(panel, x_title)}</figure>" for panel in panels),
         "</div>",
@@ -71,6 +78,19 @@ def page(runs: Sequence[RunLog], panels: Sequence[Panel], x_title: str, samples:
         "</main></body></html>\n",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _signs(panels: Sequence[Panel]) -> str:
+    """What the marks in the pictures mean, of those that are there."""
+    parts = {curve.part for panel in panels for curve in panel.curves}
+    said = {
+        "Solid: training.": "" in parts,
+        "Dashed with dots: held-out data.": bool(parts - {"", TEST}),
+        "Ring: the test file.": TEST in parts,
+        "Dotted upright: the run was resumed.": any(panel.resumes for panel in panels),
+        "Triangle: an update whose loss or gradient was not finite was skipped.": any(p.skipped for p in panels),
+    }
+    return " ".join(text for text, is_there in said.items() if is_there) or "Nothing has been reported yet."
 
 
 def _legend(runs: Sequence[RunLog]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunLog:
-    """One run. `notes`: lines of its files that could not be read, in words."""
+    """One run. `skipped`: updates; `notes`: lines of its files that could not be read, in words."""
 
     name: str
     metrics: Sequence[Line]
@@ -59,10 +60,25 @@ def _read(folder: Path, name: str) -> RunLog:
         metrics,
         _lines(folder / EVALUATION_FILE, notes),
         [update for update in starts if update],
-        skipped,
+        _skipped(metrics, skipped),
         dict(flat(configuration)),
         notes,
     )
+
+
+def _skipped(metrics: Sequence[Line], named: Sequence[int]) -> list[int]:
+    """The updates `named` by the watchdog, and the report's own for windows that counted more than those.
+
+    float16's first overflows and updates skipped while fine-tuning are only counted.
+    """
+    named, before, counted = sorted(set(named)), 0, set[int]()
+    for line in metrics:
+        update = int(line["update"])
+        here = bisect_right(named, update) - bisect_right(named, before)
+        if line.get("skipped_updates", 0) > here:
+            counted.add(update)
+        before = update
+    return sorted(counted.union(named))
 
 
 def _lines(path: Path, notes: list[str]) -> list[Line]:
@@ -74,7 +90,7 @@ def _lines(path: Path, notes: list[str]) -> list[Line]:
         try:
             line = json.loads(text)
             int(line["update"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        except (json.JSONDecodeError, KeyError, OverflowError, TypeError, ValueError):
             notes.append(f"{path.name}: line {number} cannot be read and is left out")
         else:
             found.append(line)
