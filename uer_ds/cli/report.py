@@ -1,7 +1,8 @@
 """Runs on one page: `uer-ds report output --output_path report.html`, or `uer-ds report run_a run_b ...` side by side.
 
 Reads what runs have written (pre-training and fine-tuning alike), also while they run. The page is one file that needs
-no network. --sample_path lets the newest checkpoint of each run fill blanks, or go on with texts.
+no network. --samples lets the newest checkpoint of each run fill blanks in held-out text, or go on with it;
+--sample_path the same with texts of yours.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from uer_ds.errors import UserError
 from uer_ds.report.figures import panels
+from uer_ds.report.held_out import Question, questions
 from uer_ds.report.page import Samples, page
 from uer_ds.report.pictures import write_pictures
-from uer_ds.report.read import read_runs
+from uer_ds.report.read import RunLog, read_runs
 from uer_ds.storage.disk import disk_errors
 from uer_ds.storage.lines import read_lines
 
@@ -35,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_path", default="report.html", help="the page (default: report.html)")
     parser.add_argument("--png_folder", help="also write each picture as a PNG file there")
     parser.add_argument("--x", choices=tuple(AXES), default="updates", help="what the axis counts (default: updates)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="so many texts of the first run's held-out data for the models to fill or go on",
+    )
     parser.add_argument("--sample_path", help=f"text, a line each ({SAMPLES} at most), for the models to fill or go on")
     parser.add_argument("--topn", type=int, default=5, help="guesses for a blank (default: 5)")
     parser.add_argument("--sample_tokens", type=int, default=60, help="tokens written behind a text (default: 60)")
@@ -44,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     runs = read_runs(args.runs)
     shown = panels(runs, AXES[args.x])
-    samples = _samples(args, [found.name for found in runs]) if args.sample_path else ()
+    samples = _samples(args, runs)
     output = Path(args.output_path)
     with disk_errors():
         if args.png_folder:
@@ -57,18 +65,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _samples(args: argparse.Namespace, names: list[str]) -> Samples:
-    """What each run's newest checkpoint says to the texts."""
-    texts = [line for _, line in read_lines(Path(args.sample_path))][:SAMPLES]
-    if not texts:
-        raise UserError(f"{args.sample_path}: has no text.")
+def _samples(args: argparse.Namespace, runs: list[RunLog]) -> Samples:
+    """What each run's newest checkpoint says to the texts that are asked for."""
+    asked = _asked(args, runs)
+    if not asked:
+        return ()
+    texts = [question.asked for question in asked]
     from uer_ds.cli.opening import one_process
     from uer_ds.engine import distributed  # torch and deepspeed: seconds
     from uer_ds.finetune.opening import Source, Wanted, open_model
 
-    answers: list[list[tuple[str, str]]] = [[] for _ in texts]
+    answers = [[("the text", question.answer)] if question.answer else [] for question in asked]
     with distributed.joined(one_process()):
-        for folder, name in zip(args.runs, names, strict=True):
+        for folder, name in zip(args.runs, (found.name for found in runs), strict=True):
             target = _target(Path(folder))
             opened = open_model(Source(str(folder)), Wanted((target,)))
             said = (
@@ -79,6 +88,26 @@ def _samples(args: argparse.Namespace, names: list[str]) -> Samples:
     return list(zip(texts, answers, strict=True))
 
 
+def _asked(args: argparse.Namespace, runs: list[RunLog]) -> list[Question]:
+    """From the file, or from the first run's held-out data."""
+    if args.sample_path is not None:
+        if args.samples is not None:
+            raise UserError("--samples and --sample_path both say what the models are asked; give one of them.")
+        found = [Question(line, "") for _, line in read_lines(Path(args.sample_path))][:SAMPLES]
+        if not found:
+            raise UserError(f"{args.sample_path}: has no text.")
+        return found
+    if args.samples is None:
+        return []
+    if args.samples < 1:
+        raise UserError(f"--samples is {args.samples}; expected 1 or more.")
+    targets = [_target(Path(folder)) for folder in args.runs]
+    if len(set(targets)) > 1:
+        kinds = ", ".join(f"{folder}: {target}" for folder, target in zip(args.runs, targets, strict=True))
+        raise UserError(f"--samples asks all runs the same, but their models are of different kinds ({kinds}).")
+    return questions(runs[0], args.samples, targets[0])
+
+
 def _target(folder: Path) -> str:
     """The head of the run's model that says tokens."""
     from uer_ds.config.model import model_config_from_dict, read_json_object
@@ -86,7 +115,7 @@ def _target(folder: Path) -> str:
 
     path = newest_checkpoint(folder) / "config.json"
     if not path.is_file():
-        raise UserError(f"{folder}: has no checkpoint yet; leave out --sample_path.")
+        raise UserError(f"{folder}: has no checkpoint yet; leave out --samples and --sample_path.")
     config = model_config_from_dict(read_json_object(path), str(path))
     found = next((name for name in ("mlm", "lm") if name in config.target), None)
     if found is None:
@@ -102,9 +131,9 @@ def _fillings(opened: Opened, texts: list[str], topn: int) -> Iterator[str]:
     assert isinstance(opened.model, Model)
     length = opened.config.max_seq_length
     for _, blanks in answered(texts, opened.tokenizer, length, 8, fill(opened.model, opened.tokenizer, topn, 7), True):
-        yield " · ".join(
-            (f"(was {blank.answer}) " if blank.answer else "")
-            + "   ".join(f"“{token}” {chance:.1%}" for token, chance in blank.guesses)
+        yield "\n".join(
+            (f"(was “{blank.answer}”) " if blank.answer else "")
+            + ", ".join(f"“{token}” {chance:.1%}" for token, chance in blank.guesses)
             for blank in blanks
         )
 

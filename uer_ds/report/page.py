@@ -38,7 +38,7 @@ td{font-variant-numeric:tabular-nums}th{font-weight:600}
 .bar i,.legend span::before{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .bar{display:flex;height:20px;border-radius:5px;overflow:hidden;margin:4px 0 10px}.bar i{display:block;height:100%}
 .sample{padding:10px 14px;background:var(--card);border:1px solid var(--rule);border-radius:10px;margin:0 0 10px}
-.sample p{color:var(--ink)}
+.sample p{color:var(--ink);white-space:pre-line}
 details summary{cursor:pointer;margin-top:24px;font-weight:600}
 @media print{th,td{min-width:0}h2,h3{break-after:avoid}tr,.sample{break-inside:avoid}}
 @media print{main{max-width:none;padding:0}body{font-size:11pt}.panels{grid-template-columns:1fr 1fr}
@@ -133,7 +133,10 @@ def _splits(runs: Sequence[RunLog]) -> str:
 def _samples(samples: Samples) -> str:
     blocks = []
     for asked, answers in samples:
-        lines = "".join(f"<p><b>{escape(run)}</b> {escape(answer)}</p>" for run, answer in answers)
+        lines = "".join(
+            f"<p><b>{escape(run)}</b>{chr(10) if chr(10) in answer else ' '}{escape(answer)}</p>"
+            for run, answer in answers
+        )
         blocks.append(f'<div class="sample"><h3>{escape(asked)}</h3>{lines}</div>')
     return "<h2>Samples</h2>" + "".join(blocks) if blocks else ""
 
