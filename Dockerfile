@@ -12,8 +12,10 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ ninja-build openssh-client pdsh \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 1000 trainer
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 DS_BUILD_OPS=0
+    && useradd --create-home --uid 1000 trainer \
+    && chmod 777 /home/trainer
+# What DeepSpeed compiles is kept in HOME, which --user does not set.
+ENV HOME=/home/trainer PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 DS_BUILD_OPS=0
 COPY constraints.txt pyproject.toml README.md LICENSE /src/
 WORKDIR /src
 

@@ -46,4 +46,6 @@ def test_bash_completes(words: list[str], expected: set[str], script: Path) -> N
 def test_other_shells(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "zsh"]) == 0
     assert "#compdef uer-ds" in capsys.readouterr().out
+    assert main(["completion", "fish"]) == 0
+    assert "complete -c uer-ds" in capsys.readouterr().out
     assert main(["completion", "powershell"]) == 2

@@ -1,7 +1,8 @@
 """Completion for your shell: `uer-ds completion bash > ~/.local/share/bash-completion/completions/uer-ds`.
 
 Commands, tasks, options, choices, names of recipes, models and DeepSpeed JSONs, files. The script is text: it costs
-nothing when a shell starts, and is made anew after an update. For zsh put it into a file _uer-ds on $fpath.
+nothing when a shell starts, and is made anew after an update. For zsh put it into a file _uer-ds on $fpath,
+for fish into ~/.config/fish/completions/uer-ds.fish.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uer_ds.config.recipes import recipe_names
 from uer_ds.config.resources import resource_names
 from uer_ds.errors import UserError
 
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 FOLDERS = {"--ds_config": "ds_configs", "--config_path": "models"}
 
 
