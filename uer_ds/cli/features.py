@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
         scratch = scratch_folder(output)
         try:
-            found = Growing(scratch)
             vectors = sentence_vectors(tool.model)
-            for row, vector in answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, vectors):
-                found.append(row.text, vector)
-            found.close()
+            with closing(Growing(scratch)) as found:
+                for row, vector in answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, vectors):
+                    found.append(row.text, vector)
             if not found.count:
                 raise UserError(f"{paths.test_path}: has no text.")
             white = _whitening(found, wanted)

@@ -1,4 +1,5 @@
-"""Options of the commands that train a task many times: a grid of settings, and the folds of cross-validation.
+"""Options of the commands that train a task many times: a grid of settings, the folds of cross-validation,
+and what learns from the folds' answers.
 
 Names and defaults are UER-py's where it has them. `identity` tells which runs may share results.
 """
@@ -135,6 +136,36 @@ class CvPredictPaths:
         return PredictPaths(
             model, self.test_path, self.test_features_path, self.config_path, self.batch_size, self.seq_length
         )
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """Probabilities of several models -> one prediction, by gradient-boosted trees."""
+
+    train_path: str | None = option(None, "training data with a column label (.tsv, .jsonl, .parquet)")
+    test_path: str | None = option(None, "data to predict; scored where it has a column label")
+    train_features_path: tuple[str, ...] = option((), "numpy files [rows, classes] of each model, or one prefix")
+    test_features_path: tuple[str, ...] = option((), "the same models' answers for the test data")
+    models_num: int | None = option(None, "with a prefix: the files are PREFIXtrain_features_I.npy, I below this")
+    labels_num: int | None = option(None, "number of classes; default: what the training data has")
+    prediction_path: str | None = option(None, "predictions for the test data: .tsv, .jsonl or .parquet")
+    params_path: str | None = option(None, "JSON of LightGBM's parameters: read, or with --trials_num written")
+    folds_num: int = option(5, "folds that choose the rounds and compare parameters")
+    trials_num: int = option(0, "settings of parameters to try, by optuna; 0: no search")
+    seed: int = option(7, "of folds, trees and search")
+
+    def __post_init__(self) -> None:
+        for name in ("train_path", "train_features_path"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is missing.")
+        if bool(self.test_path) != bool(self.test_features_path):
+            raise UserError("--test_path and --test_features_path belong together; give both or none.")
+        if self.prediction_path and not self.test_path:
+            raise UserError("--prediction_path needs --test_path and --test_features_path.")
+        for name, least in (("folds_num", 2), ("trials_num", 0), ("models_num", 1), ("labels_num", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name} is {value}; expected {least} or more.")
 
 
 def fold_path(output: str, number: int) -> str:

@@ -6,6 +6,8 @@ trees see all rows: the test data chooses nothing.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uer_ds.config.model import read_json_object
+from uer_ds.config.trials import StackConfig
 from uer_ds.errors import UserError
-from uer_ds.finetune.metrics import needed
+from uer_ds.finetune.metrics import classification_scores, needed
+from uer_ds.finetune.output import prediction_file
+from uer_ds.finetune.rows import read_rows
+from uer_ds.finetune.task import Labels
+from uer_ds.finetune.tasks.classifier import labels_from
 
 Features = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -38,6 +46,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "lambda_l2": (0.0, 10.0),
     "max_depth": (3, 200),
 }
+NUMBERS_A_THREAD = 100_000
+"""Features below which a thread costs more than it does: its waiting is busy, and on cores that others use too it made
+seconds into minutes."""
+
 ROUNDS, PATIENCE = 2000, 50
 """Trees at most, and how many without a better score of the folds end the training."""
 
@@ -83,7 +95,15 @@ class Training:
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Of LightGBM: several classes, the same trees at every run."""
         fixed = {"objective": "multiclass", "num_class": self.classes_num, "verbosity": -1}
-        return {**given, **fixed, "seed": self.seed, "deterministic": True, "force_row_wise": True}
+        threads = max(1, min(len(os.sched_getaffinity(0)), self.features.size // NUMBERS_A_THREAD))
+        return {
+            **given,
+            **fixed,
+            "seed": self.seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": threads,
+        }
 
 
 def make_training(features: Features, classes: Classes, classes_num: int, folds_num: int, seed: int) -> Training:
@@ -160,3 +180,59 @@ def _lightgbm() -> Any:
     with needed("lightgbm", "stacking needs"):
         import lightgbm
     return lightgbm
+
+
+# -- the whole of it ---------------------------------------------------------------------------------------------------
+
+
+def stack(config: StackConfig) -> None:
+    """Choose parameters and rounds, and predict the test data where there is some."""
+    training, labels = _training(config)
+    given = _parameters(config, training)
+    score, rounds = judge(training, given)
+    print(f"{config.folds_num} folds: macro F1 {score:.4f}, {rounds} rounds", flush=True)
+    if config.test_path:
+        _predict(config, training, labels, given, rounds)
+
+
+def _training(config: StackConfig) -> tuple[Training, Labels]:
+    path = str(config.train_path)
+    rows = [(row.text("label"), f"{path}: line {row.number}") for row in read_rows(path, ["label"]) if not row.empty]
+    labels = labels_from(rows, by_name=not all(label.isdecimal() for label, _ in rows))
+    if config.labels_num is not None and config.labels_num != len(labels):
+        raise UserError(f"--labels_num is {config.labels_num}, but {path} has {len(labels)} classes.")
+    features = read_features(config.train_features_path, config.models_num, "train", len(rows), path)
+    classes = np.array([labels.number(label) for label, _ in rows], dtype=np.int64)
+    return make_training(features, classes, len(labels), config.folds_num, config.seed), labels
+
+
+def _parameters(config: StackConfig, training: Training) -> dict[str, Any]:
+    """UER-py's, those of the file, or what a search finds, which is kept in the file."""
+    path = Path(config.params_path) if config.params_path else None
+    if not config.trials_num:
+        return read_parameters(read_json_object(path), path) if path else dict(PARAMETERS)
+    found = search(training, config.trials_num)
+    print(json.dumps(found))
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def _predict(config: StackConfig, training: Training, labels: Labels, given: Mapping[str, Any], rounds: int) -> None:
+    """Predict the test data, and score it where it has labels."""
+    path = str(config.test_path)
+    rows = [row for row in read_rows(path, []) if not row.empty]
+    features = read_features(config.test_features_path, config.models_num, "test", len(rows), path)
+    if features.shape[1] != training.features.shape[1]:
+        raise UserError(
+            f"--test_features_path has {features.shape[1]} columns in all, --train_features_path "
+            f"{training.features.shape[1]}; give the same models in the same order."
+        )
+    answers = predict(training, given, rounds, features)
+    found = answers.argmax(1)
+    if config.prediction_path:
+        with prediction_file(Path(config.prediction_path), ("label", "prob")) as file:
+            file.write((labels.names[number], row.tolist()) for number, row in zip(found, answers, strict=True))
+    if rows and "label" in rows[0].values:
+        right = [labels.number(row.text("label")) for row in rows]
+        print("\n".join(classification_scores(found.tolist(), right, labels.names).lines))
