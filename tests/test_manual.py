@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from uer_ds.cli.main import COMMANDS, command_parser
+from uer_ds.cli.plan import without_dataset
 from uer_ds.cli.reference import reference, shown_options, sub_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "README_ZH.md"])
 DOOR = re.compile(r"\b(?:launch|preprocess|finetune|convert)/\w+\.py$")
 ENTER = re.compile(r"enter\(\[(.*?), \*sys")
+OTHERS = ("README", "coming_from", "differences")
+"""Pages that name scripts of other projects too."""
 PLACEHOLDER = re.compile(r"^[A-Z]+$")
 
 
@@ -68,22 +71,38 @@ def test_both_languages_give_the_same_commands(page: Path) -> None:
     assert ours == theirs
 
 
-def test_doors_of_the_pages_exist() -> None:
-    for page in PAGES:
-        for door in re.findall(
-            r"(?<![\w/.])((?:launch|preprocess|finetune|convert)/\w+\.py)\b", page.read_text("utf-8")
-        ):
-            assert (ROOT / door).is_file() or page.name.startswith("README") or "UER-py" in page.read_text("utf-8"), (
-                door
-            )
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if not page.name.startswith(OTHERS)], ids=lambda page: page.name
+)
+def test_doors_of_the_pages_exist(page: Path) -> None:
+    doors = re.findall(
+        r"(?<![\w/.])((?:launch|preprocess|finetune|convert)/\w+\.py)\b", page.read_text(encoding="utf-8")
+    )
+    assert all((ROOT / door).is_file() for door in doors), doors
 
 
-def test_recipes_of_the_zoo_page_exist() -> None:
-    from uer_ds.config.recipes import recipe_names
+def zoo_tables() -> dict[str, list[str]]:
+    """Heading -> the commands of its table, of docs/zoo.md."""
+    sections = (ROOT / "docs/zoo.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    return {text.splitlines()[0]: re.findall(r"^\| .* \| `(.*)` \|$", text, re.MULTILINE) for text in sections}
 
-    named = re.findall(r"--recipe (\S+)", (ROOT / "docs/zoo.md").read_text(encoding="utf-8"))
-    known = set(recipe_names())
-    assert len(named) > 50 and set(named) <= known
+
+def test_the_zoo_page_has_every_row(shared: Path) -> None:
+    """The grid of sizes, tables with a link a row, and one table of HTML."""
+    theirs = (shared / "modelzoo_zh.md").read_text(encoding="utf-8")
+    grid = len(re.findall(r"\[\d+_\d+\](?!:)", theirs))
+    html = theirs.count('<tr align="center"><td>')
+    linked = [len(re.findall(r"^\| \[\*\*.*$", part, re.MULTILINE)) for part in theirs.split("\n## ")]
+    *counted, _ = [len(commands) for commands in zoo_tables().values()]
+    assert counted == [grid, *(count for count in linked if count), html]
+
+
+def test_runs_of_the_zoo_page_are_whole() -> None:
+    for line in (line for commands in zoo_tables().values() for line in commands if "--recipe" in line):
+        _, options = understood(line) or ("", [])
+        parser, module = command_parser("pretrain")
+        args = parser.parse_args(module.modernise(options))
+        assert module.make_run_config(args, without_dataset).total_updates, line
 
 
 def test_the_reference_has_every_option() -> None:
