@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.runs.conftest import make_material, start
+from tests.runs.conftest import make_material
 from tests.runs.pairings import carried_exactly, continued, largest_difference, launch, parts, undisturbed, written
 
 ENGINES = ("zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")
@@ -28,12 +28,12 @@ def main(folder: Path) -> None:
     material = folder / "material"
     material.mkdir()
     make_material(material)
-    for ranks, port in ((1, 29711), (2, 29712)):
+    for ranks in (1, 2):
         entries = [written(material, folder, division) for division in DIVISIONS if parts(division)[0] == ranks]
-        launch(start, folder, ranks, entries + ([undisturbed(material, folder)] if ranks == 2 else []), port)
-    for ranks, port in ((1, 29713), (2, 29714)):
+        launch(folder, ranks, entries + ([undisturbed(material, folder)] if ranks == 2 else []), f"{ranks}")
+    for ranks in (1, 2):
         pairs = [(before, now) for before in DIVISIONS for now in DIVISIONS if parts(now)[0] == ranks]
-        launch(start, folder, ranks, [continued(material, folder, *pair) for pair in pairs], port)
+        launch(folder, ranks, [continued(material, folder, *pair) for pair in pairs], f"{ranks}-again")
     results = {
         before: {
             now: (largest_difference(folder, before, now), carried_exactly(folder, before, now)) for now in DIVISIONS

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.runs.conftest import start_together
 from uer_ds.convert import convert
 from uer_ds.errors import UserError
 from uer_ds.storage.zero import read_zero
 
 WORKER = Path(__file__).with_name("zero_worker.py")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Malicious:
@@ -34,15 +31,7 @@ def trained(tmp_path_factory) -> Path:
     """What two ranks of DeepSpeed saved under each stage."""
     pytest.importorskip("deepspeed")
     output = tmp_path_factory.mktemp("zero")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(WORKER), str(output)], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    start_together(2, str(WORKER), output, timeout=300, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1")
     return output
 
 

@@ -1,6 +1,6 @@
 """Two ranks train a small model for two updates under ZeRO 0, 1, 2 and 3, and save it as DeepSpeed does.
 
-Run by `test_zero.py` under torchrun; the argument is the output folder. Rank 0 also saves the gathered weights.
+Run by `test_zero.py`; the argument is the output folder. Rank 0 also saves the gathered weights.
 Stages 2 and 3 are trained in bfloat16 too, with float32 masters.
 """
 
@@ -19,6 +19,7 @@ from torch import distributed
 
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch
+from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.launch.leaving import leave
 from uer_ds.models.model import Model, build_model
 
@@ -64,6 +65,7 @@ def train(stage: int, precision: str) -> tuple[deepspeed.DeepSpeedEngine, Model]
 
 def main(output: Path) -> None:
     torch.set_num_threads(1)
+    use_ops_cache()
     deepspeed.init_distributed("gloo")
     for name in ("0", "1", "2", "3", "2_bf16", "3_bf16"):
         stage = int(name[0])

@@ -6,8 +6,11 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,17 +41,64 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def start(*command: str | Path, expect: int = 0, timeout: float = 180, **variables: str) -> Any:
     """Run a command in the clone's root to its end. `expect` is its exit status."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
     words = [str(word) for word in command]
+    environ = _environment(variables)
     done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == expect, f"{' '.join(words)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return _ended(done, expect)
+
+
+def start_together(
+    processes: int, script: str, *words: str | Path, expect: int = 0, timeout: float = 180, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in several processes of one group, told apart by the variables that launchers set.
+
+    That saves the seconds of a launcher; `test_launchers.py` starts processes by each of them. `expect` is the exit
+    status of the first process that has one, and 0 only where all end so.
+    """
+    command = [sys.executable, script, *map(str, words)]
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    shared["MASTER_PORT"] = str(free_port())
+    end = time.monotonic() + timeout
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        started = []
+        for rank in map(str, range(processes)):
+            environ = _environment({**shared, "RANK": rank, "LOCAL_RANK": rank, **variables})
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=err))
+        try:
+            statuses = [process.wait(max(0.0, end - time.monotonic())) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        said = [file.seek(0) or file.read() for file in (out, err)]
+    return _ended(subprocess.CompletedProcess(command, next(filter(None, statuses), 0), *said), expect)
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
+
+
+def _ended(done: subprocess.CompletedProcess[str], expect: int) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == expect, f"{' '.join(done.args)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return done
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
 def run() -> Run:
     """`start`."""
     return start
+
+
+@pytest.fixture(scope="session")
+def run_together() -> Run:
+    """`start_together`."""
+    return start_together
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.runs.conftest import Run, metrics, pretrain_options
+from tests.runs.conftest import metrics, pretrain_options, start_together
 
 STOP, UPDATES, SEQUENCES = 10, 30, 32
 """Updates before the change and in all, so that twenty are compared; sequences in an update."""
@@ -50,6 +50,7 @@ def continued(material: Path, folder: Path, before: str, now: str, **options: An
         "options": _options(material, folder / folder_name(before, now), now, **options),
         "checkpoint": str(folder / folder_name(before) / f"checkpoint-{STOP}"),
         "dump": "before",
+        "save": False,
     }
 
 
@@ -72,12 +73,12 @@ def kept(material: Path, folder: Path) -> dict[str, Any]:
     return {"options": pretrain_options(material, folder / "kept", **{"batch_size": 4, **options}), "dump": "after"}
 
 
-def launch(run: Run, folder: Path, ranks: int, entries: Iterable[dict[str, Any]], port: int) -> str:
-    """Run all `entries` in one process group of `ranks`; returns what was printed."""
-    plan = folder / f"plan-{port}.json"
+def launch(folder: Path, ranks: int, entries: Iterable[dict[str, Any]], name: str) -> None:
+    """Run all `entries` in one process group of `ranks`; what was printed is in `folder`/said-`name`."""
+    plan = folder / f"plan-{name}.json"
     plan.write_text(json.dumps(list(entries)))
-    words = ("deepspeed", "--num_accelerators", str(ranks), "--master_port", str(port))
-    return run(*words, "tests/runs/many_runs.py", plan, timeout=1500).stdout
+    said = start_together(ranks, "tests/runs/many_runs.py", plan, timeout=1500).stdout
+    (folder / f"said-{name}").write_text(said)
 
 
 def largest_difference(folder: Path, *divisions: str) -> float:

@@ -37,10 +37,9 @@ def run_options(material: Path, output: Path) -> list[str]:
     return [str(word) for word in [*words, "--output_model_path", output, "--batch_size", "4"]]
 
 
-def test_two_healthy_processes(material: Path, tmp_path: Path, run: Run) -> None:
+def test_two_healthy_processes(material: Path, tmp_path: Path, run_together: Run) -> None:
     output = tmp_path / "new" / "run"
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29637", "launch/doctor.py"]
-    said = run(*command, *run_options(material, output), "--ds_config", "zero2").stdout
+    said = run_together(2, "launch/doctor.py", *run_options(material, output), "--ds_config", "zero2").stdout
     found = statuses(said)
     assert "error" not in found.values(), said
     subjects = {"versions", "devices", "memory", "compiler", "MPI", "SLURM", "network", "disk", "dataset", "dry"}

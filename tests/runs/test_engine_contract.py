@@ -60,12 +60,12 @@ def updates(case: dict[str, Any]) -> int:
 
 
 @pytest.fixture(scope="module")
-def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with the outputs of all trainings of two ranks."""
     folder = tmp_path_factory.mktemp("two-ranks")
     plan = folder / "runs.json"
     plan.write_text(json.dumps(list(plans(material, folder).values())))
-    run("deepspeed", "--num_accelerators", "2", "--master_port", "29611", "tests/runs/many_runs.py", plan, timeout=500)
+    run_together(2, "tests/runs/many_runs.py", plan, timeout=500)
     return folder
 
 

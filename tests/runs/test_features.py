@@ -51,7 +51,7 @@ def engines(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with the outputs of all trainings of two ranks."""
     folder = tmp_path_factory.mktemp("features")
     entries = []
@@ -67,8 +67,7 @@ def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) 
         words = pretrain_options(material, folder / name, **options)
         entries.append({"options": words, "save": False})
     (folder / "runs.json").write_text(json.dumps(entries))
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29619", "tests/runs/many_runs.py"]
-    run(*command, folder / "runs.json", timeout=300)
+    run_together(2, "tests/runs/many_runs.py", folder / "runs.json", timeout=300)
     return folder
 
 

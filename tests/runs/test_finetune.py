@@ -32,7 +32,7 @@ def write_rows(path: Path, rows: int, seed: int, labels: bool = True) -> list[st
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, run: Run, run_together: Run) -> Path:
     """Data, and the outputs of all commands."""
     folder = tmp_path_factory.mktemp("finetune")
     write_rows(folder / "train.tsv", 330, seed=1)
@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     for name, plan in (("two", two), ("one", one)):
         (folder / f"{name}.json").write_text(json.dumps(plan))
     script = "tests/runs/many_commands.py"
-    run("deepspeed", "--num_accelerators", "2", "--master_port", "29633", script, folder / "two.json", timeout=300)
+    run_together(2, script, folder / "two.json", timeout=300)
     run(sys.executable, script, folder / "one.json", timeout=300)
     return folder
 

@@ -26,7 +26,7 @@ PROJECTION = "encoder.transformer.0.self_attn.linear_layers.0"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """Data, a model to begin with, and the outputs of all commands."""
     folder = tmp_path_factory.mktemp("adapters")
     write_rows(folder / "train.tsv", 192, seed=1)
@@ -60,8 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     bare += ("--pooling", "mean", "--prediction_path", str(folder / "bare.tsv"))
     plan.append([*predict(folder, "classifier_mt", "several"), *bare])
     (folder / "plan.json").write_text(json.dumps(plan))
-    script = ("tests/runs/many_commands.py", folder / "plan.json")
-    run("deepspeed", "--num_accelerators", "2", "--master_port", "29637", *script, timeout=300)
+    run_together(2, "tests/runs/many_commands.py", folder / "plan.json", timeout=300)
     return folder
 
 

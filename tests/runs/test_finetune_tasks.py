@@ -12,13 +12,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.runs.conftest import ROOT, TINY_MODEL, Run, metrics
+from tests.runs.conftest import ROOT, TINY_MODEL, metrics, start_together
 from tests.runs.task_data import CHARACTERS, SCORES, column, write_data
 from tests.runs.test_finetune import evaluations, write_rows
 from uer_ds.config.model import model_config_from_dict
@@ -66,11 +65,11 @@ class Plan:
         paths = {"load_model_path": model, "test_path": f"{data}/{file}", "prediction_path": output}
         self.add("predict", task, *more, **paths)
 
-    def run(self, run: Run, name: str, *launcher: Any) -> None:
+    def run(self, name: str, processes: int) -> None:
         """All commands in one process group."""
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(self.commands))
-        run(*launcher, "tests/runs/many_commands.py", path, timeout=400, OMP_NUM_THREADS="1")
+        start_together(processes, "tests/runs/many_commands.py", path, timeout=400, OMP_NUM_THREADS="1")
 
 
 def options_of(name: str) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ def options_of(name: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, models to begin with, and the outputs of all commands."""
     folder = tmp_path_factory.mktemp("tasks")
     write_models(folder)
@@ -110,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     two.train("classifier", "frozen", "classifier", "--ds_config", "zero3", "--freeze_layers", "1", **bert)
     pgd = ("--use_adv", "--adv_type", "pgd")
     two.train("classifier", "adversarial", "classifier", "--ds_config", "zero2", *pgd)
-    two.run(run, "two", "deepspeed", "--num_accelerators", "2", "--master_port", "29641")
+    two.run("two", processes=2)
     return folder
 
 
@@ -181,7 +180,7 @@ def test_generation_works_on_partitioned_weights(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, run: Run) -> Path:
+def alone(folder: Path) -> Path:
     """What one process does: starts from other checkpoints, causal models, the page's commands, the same run twice."""
     write_rows(folder / "train.tsv", 240, seed=1)
     write_rows(folder / "dev.tsv", 60, seed=2)
@@ -207,7 +206,7 @@ def alone(folder: Path, run: Run) -> Path:
     (folder / "tokens.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     plan.add("predict", "ner", **lists)
     plan.predict("classifier", "zero0-classifier", "classifier", "answers.parquet", "--output_prob")
-    plan.run(run, "alone", sys.executable)
+    plan.run("alone", processes=1)
     return folder
 
 

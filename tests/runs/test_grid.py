@@ -97,7 +97,7 @@ def test_two_workers_shared_the_rest(data: Path, resumed: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def answered(data: Path, resumed: str, run: Run) -> str:
+def answered(data: Path, resumed: str, run_together: Run) -> str:
     """Predictions, folds, the same folds again, their means, and a grid, by two ranks; what they said."""
     predict = ("predict", "classifier", "--load_model_path", str(data / "best"), "--test_path", str(data / "texts.tsv"))
     epochs = ("--epochs_num", "2", "--learning_rate", "2e-3", "--batch_size", "8", "--folds_num", "3")
@@ -113,8 +113,7 @@ def answered(data: Path, resumed: str, run: Run) -> str:
         together,
     ]
     (data / "plan.json").write_text(json.dumps(plan))
-    launcher = ("deepspeed", "--num_accelerators", "2", "--master_port", "29651")
-    return str(run(*launcher, "tests/runs/many_commands.py", data / "plan.json", timeout=300).stdout)
+    return str(run_together(2, "tests/runs/many_commands.py", data / "plan.json", timeout=300).stdout)
 
 
 def right_answers(data: Path, rows: int, seed: int) -> list[int]:

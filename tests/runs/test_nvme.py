@@ -18,7 +18,7 @@ WIDE = {"emb_size": 512, "hidden_size": 512, "feedforward_size": 2048, "heads_nu
 
 @pytest.mark.long
 @pytest.mark.skipif(not AsyncIOBuilder().is_compatible(False), reason="libaio or a compiler is missing")
-def test_a_resumed_run_is_the_same_bit_for_bit(material: Path, tmp_path: Path, run: Run) -> None:
+def test_a_resumed_run_is_the_same_bit_for_bit(material: Path, tmp_path: Path, run_together: Run) -> None:
     (tmp_path / "wide.json").write_text(json.dumps({**TINY_MODEL, **WIDE}))
     options = {"config_path": tmp_path / "wide.json", "ds_config": tmp_path / "nvme.json", "total_steps": 6}
     for number, (name, stop) in enumerate((("whole", None), ("resumed", 3), ("resumed", None))):
@@ -27,8 +27,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(material: Path, tmp_path: Path, r
         engine.write_text(json.dumps({"zero_optimization": {"stage": 3, "offload_optimizer": device}}))
         words = pretrain_options(material, tmp_path / name, **{**options, "ds_config": engine, "batch_size": 4})
         (tmp_path / "plan.json").write_text(json.dumps([{"options": words, "stop_after": stop}]))
-        launcher = ("deepspeed", "--num_accelerators", "1", "--master_port", "29641")  # files are named by process
-        run(*launcher, "tests/runs/many_runs.py", tmp_path / "plan.json", timeout=600)
+        run_together(1, "tests/runs/many_runs.py", tmp_path / "plan.json", timeout=600)  # files are named by process
     assert any((tmp_path / "resumed" / "checkpoint-3").rglob("exp_avg-*.swp"))
     whole, resumed = ([report["loss"] for report in metrics(tmp_path / name)] for name in ("whole", "resumed"))
     assert whole == resumed

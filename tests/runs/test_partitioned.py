@@ -51,15 +51,14 @@ def write_zeros(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with the weights of all models, gathered from two ranks."""
     folder = tmp_path_factory.mktemp("partitioned")
     save_weights(
         {name: weight + 1.0 for name, weight in built_at_once(CASES["tied"]).items()}, folder / "other.safetensors"
     )
     write_zeros(folder / f"{LARGE}.safetensors", large_shapes())
-    launch = ("deepspeed", "--num_accelerators", "2", "--master_port", "29617")
-    run(*launch, "tests/runs/partitioned_worker.py", folder, timeout=120)
+    run_together(2, "tests/runs/partitioned_worker.py", folder, timeout=120)
     return folder
 
 

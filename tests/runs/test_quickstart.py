@@ -15,7 +15,7 @@ from uer_ds.config.model import model_config_from_dict, read_json_object
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_weights
 
-STEPS = 200
+STEPS = 150
 
 
 @pytest.fixture(scope="module")

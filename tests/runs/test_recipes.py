@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def trained(datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def trained(datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with one run for each small recipe; checkpoints are left out: they would be gigabytes."""
     folder = tmp_path_factory.mktemp("recipes")
     flags = {"total_steps": 2, "global_batch_size": 4, "batch_size": 2, "seq_length": 16, "report_steps": 1}
@@ -48,7 +47,7 @@ def trained(datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory,
         words += [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
         entries.append({"options": words, "save": False})
     (folder / "runs.json").write_text(json.dumps(entries))
-    run(sys.executable, "tests/runs/many_runs.py", folder / "runs.json")
+    run_together(1, "tests/runs/many_runs.py", folder / "runs.json")
     return folder
 
 

@@ -75,7 +75,7 @@ def datasets(material: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(datasets: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def trained(datasets: Path, tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with the outputs of all trainings of two ranks."""
     folder = tmp_path_factory.mktemp("shared-rows")
     entries: list[dict[str, Any]] = []
@@ -101,8 +101,7 @@ def trained(datasets: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) 
     for name, given in {**LAYERS, "layers in bf16": {"ds_config": "zero1_bf16"}}.items():
         add(name, tensor_parallel_size=2, **given)
     (folder / "runs.json").write_text(json.dumps(entries))
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29643", "tests/runs/many_runs.py"]
-    run(*command, folder / "runs.json", timeout=300)
+    run_together(2, "tests/runs/many_runs.py", folder / "runs.json", timeout=300)
     return folder
 
 
@@ -192,12 +191,11 @@ def test_samples_of_a_bad_update_are_named_once(trained: Path, datasets: Path) -
 @pytest.mark.long
 @pytest.mark.parametrize("option", ["sequence_parallel_size", "tensor_parallel_size"])
 def test_two_pairs_follow_the_plain_loop(
-    option: str, datasets: Path, tmp_path: Path, run: Run, expected: list[float]
+    option: str, datasets: Path, tmp_path: Path, run_together: Run, expected: list[float]
 ) -> None:
     """Pairs read different samples; their gradients are averaged over both."""
     given = {"ds_config": "zero1", "batch_size": SEQUENCES // 2, option: 2}
     (tmp_path / "runs.json").write_text(json.dumps([{"options": options(datasets, tmp_path / "pairs", **given)}]))
-    command = ["deepspeed", "--num_accelerators", "4", "--master_port", "29645", "tests/runs/many_runs.py"]
-    run(*command, tmp_path / "runs.json", timeout=300)
+    run_together(4, "tests/runs/many_runs.py", tmp_path / "runs.json", timeout=300)
     assert losses(tmp_path / "pairs") == pytest.approx(expected, rel=1e-5)
     assert metrics(tmp_path / "pairs")[-1]["samples"] == UPDATES * SEQUENCES

@@ -71,13 +71,12 @@ def write(path: Path, values: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def trained(material: Path, tmp_path_factory: pytest.TempPathFactory, run_together: Run) -> Path:
     """The folder with the outputs of all trainings of two ranks."""
     folder = tmp_path_factory.mktemp("watchdogs")
     plan = folder / "runs.json"
     plan.write_text(json.dumps(list(plans(material, folder).values())))
-    command = ("deepspeed", "--num_accelerators", "2", "--master_port", "29617", "tests/runs/many_runs.py")
-    (folder / "said.txt").write_text(run(*command, plan, timeout=300).stderr)
+    (folder / "said.txt").write_text(run_together(2, "tests/runs/many_runs.py", plan, timeout=300).stderr)
     return folder
 
 
