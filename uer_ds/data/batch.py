@@ -21,6 +21,23 @@ hooks find the tensors. A mean is formed once, at the end, over all micro-batche
 counts."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the host knows of a batch, so that nobody asks the device that holds it: that would stop both.
+
+    Attributes:
+        labels: label name -> how many predictions enter its loss.
+        tokens: real tokens that the model reads.
+        documents: documents of the fullest row, the decoder's rows among them; 0: one document a row.
+        lengths: tokens of the documents of the source, row by row, padding counting as one document; empty: one a row.
+    """
+
+    labels: Mapping[str, int]
+    tokens: int
+    documents: int = 0
+    lengths: tuple[int, ...] = ()
+
+
 @dataclass
 class Batch:
     """One micro-batch of named tensors.
@@ -36,6 +53,7 @@ class Batch:
         decoder: the decoder's input (ids [B, T] shifted right, segments, positions, documents), no labels of its own.
             A decoder document d reads source document d of the same row.
         second: the second stream of a dual model.
+        known: what `look` found when the tensors were still on the host.
     """
 
     ids: Tensor
@@ -45,9 +63,10 @@ class Batch:
     labels: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     decoder: Batch | None = None
     second: Batch | None = None
+    known: Known | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The same batch with `function` applied to every tensor."""
+        """A batch with `function` applied to every tensor."""
         return Batch(
             ids=function(self.ids),
             segments=function(self.segments),
@@ -73,27 +92,42 @@ class Batch:
                 return labels if number == 0 else torch.full_like(labels, IGNORE)
             return labels[:, columns]
 
-        return Batch(
+        part = Batch(
             ids=self.ids[:, columns],
             segments=self.segments[:, columns],
             positions=positions[:, columns],
             documents=None if self.documents is None else self.documents[:, columns],
             labels={name: own(labels) for name, labels in self.labels.items()},
         )
+        documents = self.look().documents  # attention sees whole rows
+        return dataclasses.replace(part, known=dataclasses.replace(part.look(), documents=documents))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        leaves = self.ids.device.type == "cpu" and torch.device(device).type != "cpu"
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return dataclasses.replace(moved, known=self.look() if leaves else self.known)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which copies to a GPU overlap with work."""
-        return self.map(lambda tensor: tensor.pin_memory())
+        return dataclasses.replace(self.map(lambda tensor: tensor.pin_memory()), known=self.look())
 
-    def label_counts(self) -> dict[str, int]:
+    def look(self) -> Known:
+        """What is known of the batch; looked up where it has not been."""
+        return self.known or Known(
+            labels=self.label_counts(),
+            tokens=self.token_count(),
+            documents=0 if self.documents is None else _most_documents(self, self.decoder),
+            lengths=() if self.documents is None else document_lengths(self.segments, self.documents),
+        )
+
+    def label_counts(self) -> Mapping[str, int]:
         """Label name -> how many predictions enter its loss: all real numbers, and integers other than `IGNORE`.
 
         Equals the count that the model returns for `loss_<name>`.
         """
+        if self.known:
+            return self.known.labels
         return {
             name: labels.numel() if labels.is_floating_point() else int((labels != IGNORE).sum())
             for name, labels in self.labels.items()
@@ -101,8 +135,27 @@ class Batch:
 
     def token_count(self) -> int:
         """Real tokens that the model reads: source, decoder and second stream, padding not counted."""
-        parts = [self, self.decoder, self.second]
-        return sum(int((part.segments > 0).sum()) for part in parts if part is not None)
+        if self.known:
+            return self.known.tokens
+        return sum(int((part.segments > 0).sum()) for part in (self, self.decoder, self.second) if part)
+
+
+def _most_documents(*parts: Batch | None) -> int:
+    return 1 + max(int(part.documents.max()) for part in parts if part is not None and part.documents is not None)
+
+
+def document_lengths(segments: Tensor, documents: Tensor) -> tuple[int, ...]:
+    """Tokens of each document of packed rows [B, S], row by row; padding between or behind them counts as one."""
+    starts = document_begins(segments, documents).flatten().nonzero().squeeze(1)
+    return tuple(starts.diff(append=starts.new_tensor([documents.numel()])).tolist())
+
+
+def document_begins(segments: Tensor, documents: Tensor) -> Tensor:
+    """[B, S] bool, where a document of packed rows or their padding begins."""
+    marks = torch.stack((documents, segments > 0))  # [2, B, S]
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = (marks[:, :, 1:] != marks[:, :, :-1]).any(0)
+    return begins
 
 
 def padded(rows: Sequence[Sequence[int]]) -> Batch:

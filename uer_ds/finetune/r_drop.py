@@ -5,6 +5,7 @@ The loss is the mean of both cross entropies + alpha / 2 (KL(p, q) + KL(q, p)). 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from uer_ds.data.batch import IGNORE, Batch, Terms
@@ -45,4 +46,4 @@ def divergence(first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
     """Sum of KL(p, q) + KL(q, p) between the classes of two scores [.., K], where `labels` [..] is not `IGNORE`."""
     p, q = first.log_softmax(-1), second.log_softmax(-1)
     apart = ((p.exp() - q.exp()) * (p - q)).sum(-1)
-    return apart[labels != IGNORE].sum()
+    return torch.where(labels != IGNORE, apart, 0.0).sum()

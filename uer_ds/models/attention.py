@@ -59,7 +59,7 @@ def attend_by_mask(
     """`attend` by torch's kernels, on any device; the mask costs memory where documents or a bias meet."""
     mask, causal = visibility.mask, visibility.is_plain_causal
     if bias is not None:
-        mask, causal = visibility.hide(bias).to(query.dtype), False
+        mask, causal = visibility.hidden(bias).to(query.dtype), False
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     context = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal, scale=scale)
     return context.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Packed rows for models that read from left to right: each document as a sequence of its own.
+"""The documents of packed rows, and for models that read from left to right each of them as a sequence of its own.
 
 Recurrent and convolutional encoders carry what they have read along; at the beginning of a document they must know
 nothing. So documents are laid out one a row, padded behind their ends, encoded, and put back. B rows, S tokens, D
@@ -12,6 +12,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uer_ds.data.batch import Batch, Known, document_begins, document_lengths
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Which document each token belongs to.
+
+    Attributes:
+        numbers: [B, S] int64; see `Batch`.
+        known: what the host knows of the batch; None: whoever must know more asks the device.
+    """
+
+    numbers: Tensor
+    known: Known | None = None
+
+    @classmethod
+    def of(cls, part: Batch, batch: Batch) -> Documents | None:
+        """Of `part`, which is `batch` or its decoder; None: one document a row."""
+        return None if part.documents is None else cls(part.documents, batch.known)
+
+    @property
+    def most(self) -> int | None:
+        """Documents of the fullest row, where the host knows."""
+        return self.known.documents if self.known else None
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -20,7 +45,7 @@ class Layout:
     Attributes:
         shape: (D, M).
         places: [B * S], place of each token in the flattened [D, M].
-        lengths: [D], tokens of each document.
+        lengths: [D], tokens of each document, on the CPU.
     """
 
     shape: tuple[int, int]
@@ -38,21 +63,17 @@ class Layout:
         return documents.flatten(0, 1)[self.places].unflatten(0, (rows, -1))
 
 
-def layouts(segments: Tensor, documents: Tensor) -> tuple[Layout, Layout]:
-    """The layout of packed rows, and the one in which each document stands back to front.
+def layouts(segments: Tensor, documents: Documents) -> tuple[Layout, Layout]:
+    """The layout of packed rows with segments [B, S], and the one in which each document stands back to front.
 
-    Both arguments are [B, S]; padding between or behind documents counts as a document.
+    Padding between or behind documents counts as a document.
     """
-    marks = torch.stack((documents, segments > 0))  # [2, B, S]
-    begins = torch.ones_like(documents, dtype=torch.bool)
-    begins[:, 1:] = (marks[:, :, 1:] != marks[:, :, :-1]).any(0)
-    begins = begins.flatten()
-    number = begins.cumsum(0) - 1  # [B * S], of the token's document
-    starts = begins.nonzero().squeeze(1)  # [D]
-    lengths = torch.bincount(number)  # [D]
-    offsets = torch.arange(len(number), device=number.device) - starts[number]
-    longest = int(lengths.max())
-    shape = (len(lengths), longest)
+    known = documents.known.lengths if documents.known else document_lengths(segments, documents.numbers)
+    count, longest = len(known), max(known)
+    number = document_begins(segments, documents.numbers).flatten().cumsum(0) - 1  # [B * S], of the token's document
+    lengths = torch.zeros(count, dtype=torch.long, device=number.device).index_add_(0, number, torch.ones_like(number))
+    offsets = torch.arange(len(number), device=number.device) - (lengths.cumsum(0) - lengths)[number]
     mirrored = lengths[number] - 1 - offsets
     first = number * longest
-    return Layout(shape, first + offsets, lengths), Layout(shape, first + mirrored, lengths)
+    here = torch.tensor(known)
+    return Layout((count, longest), first + offsets, here), Layout((count, longest), first + mirrored, here)

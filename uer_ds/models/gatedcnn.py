@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.models.documents import layouts
+from uer_ds.models.documents import Documents, layouts
 from uer_ds.models.layers import draw
 from uer_ds.models.past import WindowPast
 
@@ -88,7 +88,7 @@ class GatedcnnEncoder(nn.Module):
         embedded: Tensor,
         segments: Tensor,
         positions: Tensor | None = None,
-        documents: Tensor | None = None,
+        documents: Documents | None = None,
         past: WindowPast | None = None,
     ) -> Tensor:
         """[B, S, E] -> [B, S, H]; with a `past`, of tokens behind those in it."""

@@ -16,8 +16,10 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.errors import UserError
 from uer_ds.models.attention import MultiHeadedAttention, WholeRows
+from uer_ds.models.documents import Documents
 from uer_ds.models.dual import DualEmbedding
 from uer_ds.models.embeddings import SEGMENTS_NUM, build_embedding
+from uer_ds.models.labels import Labels
 from uer_ds.models.past import Past
 from uer_ds.models.transformer import Stack, TransformerEncoder
 from uer_ds.registry import DECODERS, ENCODERS, TARGETS
@@ -136,8 +138,9 @@ class Model(nn.Module):
             )
         assert self.tgt_embedding is not None and self.decoder is not None
         embedded = self.tgt_embedding(target.ids, target.segments, target.positions)
+        documents, memory_documents = Documents.of(target, batch), Documents.of(batch, batch)
         return self.decoder(
-            embedded, memory, target.segments, batch.segments, target.positions, target.documents, batch.documents
+            embedded, memory, target.segments, batch.segments, target.positions, documents, memory_documents
         )
 
     def encode(self, batch: Batch | Any, segments: Any = None) -> Tensor:
@@ -154,7 +157,7 @@ class Model(nn.Module):
         if self.config.encoder == "dual":
             return self.encode_streams(batch)[0]
         embedded = self.embedding(batch.ids, batch.segments, batch.positions)
-        return self.encoder(embedded, batch.segments, batch.positions, batch.documents)
+        return self.encoder(embedded, batch.segments, batch.positions, Documents.of(batch, batch))
 
     def encode_streams(self, batch: Batch) -> tuple[Tensor, ...]:
         """Dual models: features [B, S, H] of the batch and, where it has one, of its second stream."""
@@ -192,7 +195,7 @@ def _whole_numbers(name: str, values: Any, limit: int | None) -> Tensor:
     return numbers
 
 
-def _labels(target: str, names: tuple[str, ...], batch: Batch) -> list[Tensor]:
+def _labels(target: str, names: tuple[str, ...], batch: Batch) -> list[Labels]:
     missing = [name for name in names if name not in batch.labels]
     if missing:
         found = ", ".join(sorted(batch.labels)) or "none"
@@ -200,7 +203,7 @@ def _labels(target: str, names: tuple[str, ...], batch: Batch) -> list[Tensor]:
             f"target {target!r} needs labels {', '.join(missing)}, but the batch has {found}; "
             "choose the objective (data_processor) that belongs to this target."
         )
-    return [batch.labels[name] for name in names]
+    return [Labels(batch.labels[name], batch.known.labels[name] if batch.known else None) for name in names]
 
 
 def build_model(config: ModelConfig) -> Model:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
-from uer_ds.models.documents import Layout, layouts
+from uer_ds.models.documents import Documents, Layout, layouts
 from uer_ds.models.dropout import dropout
 from uer_ds.models.layers import draw
 from uer_ds.models.past import StatePast
@@ -69,7 +69,7 @@ class RecurrentEncoder(nn.Module):
         embedded: Tensor,
         segments: Tensor,
         positions: Tensor | None = None,
-        documents: Tensor | None = None,
+        documents: Documents | None = None,
         past: StatePast | None = None,
     ) -> Tensor:
         """[B, S, E] -> [B, S, H]; with a `past`, of tokens behind those in it."""
@@ -93,10 +93,11 @@ class RecurrentEncoder(nn.Module):
 
     def _both_ways(self, embedded: Tensor, layout: Layout) -> Tensor:
         """Lengths are needed where a direction begins at the ends of documents."""
-        lengths = layout.lengths.cpu()
-        packed = pack_padded_sequence(layout.split(embedded), lengths, batch_first=True, enforce_sorted=False)
+        lengths, order = layout.lengths.sort(descending=True)  # here: torch would ask the device for its order
+        order = order.to(embedded.device, non_blocking=True)
+        packed = pack_padded_sequence(layout.split(embedded)[order], lengths, batch_first=True)
         hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=layout.shape[1])
-        return layout.join(hidden, len(embedded))
+        return layout.join(hidden[order.argsort()], len(embedded))
 
 
 class RnnEncoder(RecurrentEncoder):
@@ -135,7 +136,7 @@ class TwoWayEncoder(nn.Module):
         return cls(config.emb_size, config.hidden_size, config.layers_num, config.dropout)
 
     def forward(
-        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
+        self, embedded: Tensor, segments: Tensor, positions: Tensor | None = None, documents: Documents | None = None
     ) -> Tensor:
         """[B, S, E] -> [B, S, H]"""
         if documents is None:

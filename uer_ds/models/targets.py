@@ -1,7 +1,7 @@
 """Targets: the heads that turn hidden vectors and labels into sums and counts.
 
 A target names the labels it reads (`label_names`) and answers, for each of them, with (summed loss, right
-predictions, count), float32 scalars. Positions labelled `IGNORE` cost nothing. B rows, S tokens, H width of the
+predictions, count), float32 scalars. Positions without a label cost nothing. B rows, S tokens, H width of the
 layers, E width of the embedding, V vocabulary, C classes, N predicted positions.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.data.batch import IGNORE
+from uer_ds.models.labels import Labels
 from uer_ds.models.layers import ACTIVATIONS, Linear, build_norm, centred
 from uer_ds.models.pooling import pool
 from uer_ds.models.vocabulary import VocabularyLinear
@@ -43,11 +44,10 @@ class MlmTarget(nn.Module):
         norm = build_norm(centred(config.layernorm), inner, config.layernorm_eps)
         return cls(config.hidden_size, inner, vocab_size, config.hidden_act, norm)
 
-    def forward(self, hidden: Tensor, segments: Tensor, labels: Tensor) -> tuple[Sums]:
-        """[B, S, H], [B, S], [B, S] -> sums"""
-        places = labels != IGNORE
-        loss, correct = self.linear_2(self.inner(hidden[places]), labels[places])
-        return ((loss, correct, places.sum().float()),)
+    def forward(self, hidden: Tensor, segments: Tensor, labels: Labels) -> tuple[Sums]:
+        """[B, S, H], [B, S], labels [B, S] -> sums"""
+        loss, correct = self.linear_2(self.inner(labels.select(hidden)), labels.wanted)
+        return ((loss, correct, labels.number()),)
 
     def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """[B, S, H] -> [B, S, V]"""
@@ -74,18 +74,17 @@ class LmTarget(nn.Module):
         assert config.hidden_size is not None
         return cls(config.hidden_size, vocab_size, config.has_lmtarget_bias, config.label_smoothing)
 
-    def forward(self, hidden: Tensor, segments: Tensor, labels: Tensor) -> tuple[Sums, ...]:
-        """[B, S, H], [B, S], [B, S] -> sums"""
+    def forward(self, hidden: Tensor, segments: Tensor, labels: Labels) -> tuple[Sums, ...]:
+        """[B, S, H], [B, S], labels [B, S] -> sums"""
         return (self._sums(hidden, labels),)
 
     def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """[B, S, H] -> [B, S, V]"""
         return self.output_layer(hidden)
 
-    def _sums(self, hidden: Tensor, labels: Tensor) -> Sums:
-        places = labels != IGNORE
-        loss, correct = self.output_layer(hidden[places], labels[places], self.label_smoothing)
-        return loss, correct, places.sum().float()
+    def _sums(self, hidden: Tensor, labels: Labels) -> Sums:
+        loss, correct = self.output_layer(labels.select(hidden), labels.wanted, self.label_smoothing)
+        return loss, correct, labels.number()
 
 
 class BilmTarget(LmTarget):
@@ -100,9 +99,9 @@ class BilmTarget(LmTarget):
         return cls(config.hidden_size // 2, vocab_size, config.has_lmtarget_bias, config.label_smoothing)
 
     def forward(  # type: ignore[override]
-        self, hidden: Tensor, segments: Tensor, forward_labels: Tensor, backward_labels: Tensor
+        self, hidden: Tensor, segments: Tensor, forward_labels: Labels, backward_labels: Labels
     ) -> tuple[Sums, ...]:
-        """[B, S, H], [B, S], [B, S] twice -> sums of both directions"""
+        """[B, S, H], [B, S], labels [B, S] twice -> sums of both directions"""
         left, right = hidden.chunk(2, dim=-1)
         return self._sums(left, forward_labels), self._sums(right, backward_labels)
 
@@ -128,12 +127,12 @@ class SpTarget(nn.Module):
         assert config.hidden_size is not None
         return cls(config.hidden_size)
 
-    def forward(self, hidden: Tensor, segments: Tensor, labels: Tensor) -> tuple[Sums]:
-        """[B, S, H], [B, S], [B] -> sums"""
+    def forward(self, hidden: Tensor, segments: Tensor, labels: Labels) -> tuple[Sums]:
+        """[B, S, H], [B, S], labels [B] -> sums"""
         logits = self.logits(hidden, segments).float()
-        loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        correct = (logits.argmax(-1) == labels).sum().float()
-        return ((loss, correct, (labels != IGNORE).sum().float()),)
+        loss = F.cross_entropy(logits, labels.values, ignore_index=IGNORE, reduction="sum")
+        correct = (logits.argmax(-1) == labels.values).sum().float()
+        return ((loss, correct, labels.number()),)
 
     def logits(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """[B, S, H], [B, S] -> [B, C]"""

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.models.attention import WholeRows
+from uer_ds.models.documents import Documents
 from uer_ds.models.layers import Linear
 from uer_ds.models.past import AttentionPast, DecoderPast
 from uer_ds.models.positions import RelativePositionBias, rotation_angles
@@ -141,16 +142,22 @@ class TransformerEncoder(Stack):
         embedded: Tensor,
         segments: Tensor,
         positions: Tensor | None = None,
-        documents: Tensor | None = None,
+        documents: Documents | None = None,
         past: AttentionPast | None = None,
     ) -> Tensor:
         """[B, S, E], [B, S] int64 each -> [B, S, H]; with a `past`, of tokens behind those in it."""
         hidden = embedded if self.linear is None else self.linear(embedded)
-        segments, documents = self.rows.whole(segments), None if documents is None else self.rows.whole(documents)
-        visibility = past.visibility(self.mask, segments) if past else Visibility(self.mask, segments, documents)
+        segments = self.rows.whole(segments)
+        if past:
+            visibility = past.visibility(self.mask, segments)
+        elif documents is None:
+            visibility = Visibility(self.mask, segments)
+        else:
+            visibility = Visibility(self.mask, segments, self.rows.whole(documents.numbers), most=documents.most)
         bias = None
         if self.relative_pos_emb is not None:
             bias = self.relative_pos_emb(visibility.segments.size(1), hidden.device, segments.size(1))
+            visibility.expect(bias)
         rotation = _rotation(hidden, positions, self.rotary_size) if self.rotary_size else None
         layers = (
             list(self.transformer) if isinstance(self.transformer, nn.ModuleList) else [self.transformer] * self.depth
@@ -198,23 +205,28 @@ class TransformerDecoder(Stack):
         segments: Tensor,
         memory_segments: Tensor,
         positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        memory_documents: Tensor | None = None,
+        documents: Documents | None = None,
+        memory_documents: Documents | None = None,
         past: DecoderPast | None = None,
     ) -> Tensor:
-        """[B, T, H] and the encoder's [B, S, H] -> [B, T, H]; the other arguments are [B, T] or [B, S] int64.
+        """[B, T, H] and the encoder's [B, S, H] -> [B, T, H]; the other arguments are of [B, T] or [B, S] tokens.
 
         With a `past`, of tokens behind those in it.
         """
-        if past is None:
-            visibility = Visibility("causal", segments, documents)
-            memory_visibility = Visibility("fully_visible", memory_segments, memory_documents, segments, documents)
-        else:
+        if past is not None:
             visibility = past.own.visibility("causal", segments)
             memory_visibility = past.source.visibility(memory_segments, segments)
+        elif documents is None or memory_documents is None:
+            visibility = Visibility("causal", segments)
+            memory_visibility = Visibility("fully_visible", memory_segments, None, segments)
+        else:
+            own, read, most = documents.numbers, memory_documents.numbers, documents.most
+            visibility = Visibility("causal", segments, own, most=most)
+            memory_visibility = Visibility("fully_visible", memory_segments, read, segments, own, most)
         bias = None
         if self.self_pos_emb is not None:
             bias = self.self_pos_emb(visibility.segments.size(1), embedded.device, embedded.size(1))
+            visibility.expect(bias)
         rotation = _rotation(embedded, positions, self.rotary_size) if self.rotary_size else None
         hidden = self.run(
             list(self.transformer_decoder),

@@ -6,7 +6,7 @@ B rows, Q queries, K keys (equal in self-attention, then S), A heads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -32,6 +32,7 @@ class Visibility:
         documents: [B, K] or None, document number of each key; queries see their own document only.
         query_segments, query_documents: [B, Q], the same of the queries, where they are not the keys (a decoder that
             reads its encoder); None: they are.
+        most: documents of the fullest row, of queries or keys; None: `bounds` asks the device.
 
     A query that would see nothing (a row of padding) sees everything, as in UER-py.
     """
@@ -41,6 +42,8 @@ class Visibility:
     documents: Tensor | None = None
     query_segments: Tensor | None = None
     query_documents: Tensor | None = None
+    most: int | None = None
+    _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def keys_and_values(self, make: Callable[[], Pair]) -> Pair:
         """The keys and values that queries see: what `make` computes, unless tokens were read before (`past`)."""
@@ -61,6 +64,20 @@ class Visibility:
     def hide(self, bias: Tensor) -> Tensor:
         """Additive scores `bias` [1, A, Q, K] with -inf where the query does not see the key: [1 or B, A, Q, K]."""
         return bias if self.nothing_hidden else bias.masked_fill(~self.visible, -torch.inf)
+
+    def expect(self, bias: Tensor) -> None:
+        """All layers will ask for `hidden(bias)`: make it now.
+
+        Not in the first of them, where it would be taken for a part of a piece that is computed again in the backward
+        pass. On the CPU nobody asks.
+        """
+        if bias.device.type != "cpu":
+            self._hidden[id(bias)] = self.hide(bias)
+
+    def hidden(self, bias: Tensor) -> Tensor:
+        """`hide(bias)`, made once where it was expected: it is as large as all scores of a layer."""
+        found = self._hidden.get(id(bias))
+        return self.hide(bias) if found is None else found
 
     @cached_property
     def nothing_hidden(self) -> bool:
@@ -96,7 +113,9 @@ class Visibility:
         pairs = [(self.segments, self.documents)]
         if self.query_segments is not None and self.query_documents is not None:
             pairs.insert(0, (self.query_segments, self.query_documents))
-        padding = 1 + int(torch.stack([documents.max() for _, documents in pairs]).max())
+        padding = self.most
+        if padding is None:
+            padding = 1 + int(torch.stack([documents.max() for _, documents in pairs]).max())
         bounds = [_bounds(segments, documents, padding) for segments, documents in pairs]
         return bounds[0], bounds[-1]
 

@@ -1,0 +1,118 @@
+"""A step on an accelerator never waits for it: what the host must know it has found before the batch left.
+
+On torch's meta device tensors have shapes and no values, so any question after a value is an error there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from tests.models.test_packing import packed_and_single
+from uer_ds.config.model import model_config_from_dict
+from uer_ds.data.batch import Batch
+from uer_ds.models.model import Model, build_model
+from uer_ds.models.visibility import Visibility
+
+SIZES = {"emb_size": 32, "hidden_size": 32, "vocab_size": 50, "layers_num": 2, "max_seq_length": 32}
+TRANSFORMER = {**SIZES, "feedforward_size": 64, "heads_num": 2, "embedding": ["word", "pos"], "dropout": 0.1}
+T5 = {
+    **TRANSFORMER,
+    "embedding": ["word"],
+    "tgt_embedding": ["word"],
+    "decoder": "transformer",
+    "relative_position_embedding": True,
+    "target": ["lm"],
+}
+RECURRENT = {**SIZES, "embedding": ["word"], "target": ["lm"]}
+MODELS: dict[str, dict[str, Any]] = {
+    "mlm": {**TRANSFORMER, "target": ["mlm"]},
+    "lm": {**TRANSFORMER, "target": ["lm"], "mask": "causal"},
+    "prefix": {**TRANSFORMER, "target": ["lm"], "mask": "causal_with_prefix"},
+    "t5": T5,
+    "residual": {**TRANSFORMER, "target": ["mlm"], "has_residual_attention": True},
+    "lstm": {**RECURRENT, "encoder": "lstm"},
+    "both ways": {**RECURRENT, "encoder": "lstm", "bidirectional": True, "target": ["mlm"]},
+    "elmo": {**RECURRENT, "encoder": "bilstm", "target": ["bilm"]},
+    "gatedcnn": {**RECURRENT, "encoder": "gatedcnn", "kernel_size": 3, "block_size": 2},
+}
+
+
+def model_of(name: str) -> Model:
+    torch.manual_seed(1)
+    return build_model(model_config_from_dict(MODELS[name]))
+
+
+def packed(model: Model) -> Batch:
+    return packed_and_single(model, padding_document=3)[0]
+
+
+def loss_of(model: Model, batch: Batch) -> torch.Tensor:
+    return sum(total for key, (total, _) in model(batch).items() if key.startswith("loss_"))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("rows", ["packed", "padded"])
+@pytest.mark.parametrize("recompute", [0, 1])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_asks_for_no_value(name: str, recompute: int, rows: str) -> None:
+    with torch.device("meta"):
+        model = model_of(name).bfloat16().train()
+    model.recompute_activations(recompute)
+    batch = packed(model)
+    if rows == "padded":
+        batch.documents = batch.positions = None
+    batch = batch.to("meta")
+    loss_of(model, batch).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        model(dataclasses.replace(batch, known=None))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_known_changes_no_number(name: str) -> None:
+    model = model_of(name).eval()
+    batch = packed(model)
+    gradients = []
+    for known in (None, batch.look()):
+        model.zero_grad()
+        loss_of(model, dataclasses.replace(batch, known=known)).backward()
+        gradients.append({key: parameter.grad for key, parameter in model.named_parameters()})
+    assert all(torch.equal(gradient, gradients[1][key]) for key, gradient in gradients[0].items())
+
+
+def test_bounds_need_no_value_either() -> None:
+    batch = packed(model_of("t5"))
+    assert batch.decoder is not None
+    parts = (batch.segments, batch.documents, batch.decoder.segments, batch.decoder.documents)
+    asked = Visibility("fully_visible", *parts).bounds
+    told = Visibility("fully_visible", *parts, batch.look().documents).bounds
+    assert all(torch.equal(one, other) for one, other in zip(asked, told, strict=True))
+    elsewhere = (part.to("meta") for part in parts if part is not None)
+    assert [part.shape for part in Visibility("fully_visible", *elsewhere, batch.look().documents).bounds] == [
+        told[0].shape
+    ] * 2
+
+
+def test_a_part_of_rows_knows_the_documents_of_whole_ones() -> None:
+    whole = packed(model_of("mlm"))  # 19 tokens a row
+    batch = Batch(*(part[:, :18] for part in (whole.ids, whole.segments, whole.positions, whole.documents)))  # type: ignore[index]
+    batch.labels = {"mlm": whole.labels["mlm"][:, :18]}
+    parts = [batch.part(number, 2).to("meta") for number in range(2)]
+    assert [part.look().documents for part in parts] == [batch.look().documents] * 2
+    assert sum(part.look().labels["mlm"] for part in parts) == batch.look().labels["mlm"]
+    assert sum(part.look().tokens for part in parts) == batch.look().tokens
+
+
+def test_a_bias_is_hidden_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off the CPU, where it has the size of all scores; also where layers are computed again."""
+    made = []
+    hide = Visibility.hide
+    monkeypatch.setattr(Visibility, "hide", lambda self, bias: made.append(bias) or hide(self, bias))
+    with torch.device("meta"):
+        model = model_of("t5").train()
+    model.recompute_activations(1)
+    loss_of(model, packed(model).to("meta")).backward()
+    assert len(made) == 2  # encoder, decoder
