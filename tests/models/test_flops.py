@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import IGNORE, Batch
+from uer_ds.models import products
 from uer_ds.models.flops import Work, training_flops, work_of
 from uer_ds.models.model import Model, build_model
 
@@ -17,6 +18,12 @@ SMALL = {"hidden_size": 32, "emb_size": 32, "feedforward_size": 96, "heads_num":
 BERT = {**SMALL, "embedding": ["word", "pos", "seg"], "encoder": "transformer", "mask": "fully_visible"}
 ALBERT = {"parameter_sharing": True, "factorized_embedding_parameterization": True, "emb_size": 16}
 T5 = {"embedding": ["word"], "tgt_embedding": ["word"], "decoder": "transformer", "relative_position_embedding": True}
+
+
+@pytest.fixture(autouse=True)
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counter knows torch's own products only."""
+    monkeypatch.setattr(products, "prefers_onednn", lambda: False)
 
 
 def build(values: dict[str, Any]) -> Model:

@@ -9,6 +9,7 @@ import torch
 
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import IGNORE, Batch
+from uer_ds.models.labels import Labels
 from uer_ds.models.model import Model, build_model
 from uer_ds.plan.activations import Kept, activation_bytes, head_bytes
 from uer_ds.plan.rows import Rows
@@ -110,7 +111,7 @@ def test_heads_keep_what_the_formula_says(target: str) -> None:
 
     hidden = torch.randn(B, S, 64, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        ((loss, *_),) = model.target[target](hidden, torch.ones(B, S), labels)
+        ((loss, *_),) = model.target[target](hidden, torch.ones(B, S), Labels(labels))
     gradients = loss.grad_fn.gradients  # kept by the head itself
     storages = {
         part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in [*parts, gradients.source]

@@ -11,6 +11,7 @@ from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from uer_ds.engine.group import Group
 from uer_ds.engine.machine import device
+from uer_ds.models.products import matmul
 
 ROUNDS = 5
 
@@ -66,15 +67,15 @@ OTHER_GEMM_SIZES = (4096, 8192)
 
 
 def gemm_rate(dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """Operations a second of plain square products, the best size: the limit of what training can reach here."""
+    """Operations a second of plain square products, as models make them, the best size: the limit of training here."""
     where, best = device(), 0.0
     for size in GEMM_SIZES.get(where.type, OTHER_GEMM_SIZES):
         a, b = (torch.randn(size, size, device=where).to(dtype) for _ in range(2))
-        a @ b
+        matmul(a, b)
         get_accelerator().synchronize()
         runs, began = 0, time.perf_counter()
         while runs < ROUNDS or time.perf_counter() - began < seconds:
-            a @ b
+            matmul(a, b)
             get_accelerator().synchronize()
             runs += 1
         best = max(best, 2.0 * size**3 * runs / (time.perf_counter() - began))

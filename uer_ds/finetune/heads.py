@@ -127,8 +127,8 @@ class SpanHead(Head):
     def _terms(self, scores: Tensor, batch: Batch) -> Terms:
         """Half the cross entropy of either end over the places of the row; right are rows with both ends right."""
         start, end = batch.labels["start"], batch.labels["end"]
-        count = torch.tensor(float(len(start)), device=scores.device)
         losses = [F.cross_entropy(scores[..., i], wanted, reduction="sum") for i, wanted in enumerate((start, end))]
+        count = torch.full_like(losses[0], len(start))
         best = scores.argmax(1)  # [B, 2]
         correct = ((best[:, 0] == start) & (best[:, 1] == end)).sum().float()
         return {

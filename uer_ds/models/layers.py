@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uer_ds.models.products import linear
+
 INIT_STD = 0.02
 """Standard deviation of all initial weights (BERT's and UER-py's)."""
 
@@ -73,6 +75,10 @@ class Linear(nn.Linear):
         draw(self.weight)
         if self.bias is not None:
             draw(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., in_features] -> [.., out_features]"""
+        return linear(x, self.weight, self.bias)
 
 
 class Table(nn.Embedding):

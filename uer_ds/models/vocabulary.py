@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from uer_ds.models.layers import Linear
+from uer_ds.models.products import linear, matmul, weight_gradient
 
 CHUNK_ELEMENTS = 2**24
 """Logits that exist at a time: 32 MiB in bfloat16."""
@@ -34,7 +34,7 @@ class VocabularyLinear(Linear):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """[N, H] -> logits [N, V]; or with `labels` [N] int64 -> (summed loss, right predictions), float32 scalars."""
         if labels is None:
-            return F.linear(hidden, self.weight, self.bias)
+            return linear(hidden, self.weight, self.bias)
         loss, correct = _SummedCrossEntropy.apply(hidden, self.weight, self.bias, labels, label_smoothing)
         return loss, correct
 
@@ -54,7 +54,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         gradients = _Gradients(hidden, weight, bias) if any(ctx.needs_input_grad) else None
         rows = max(1, CHUNK_ELEMENTS // weight.size(0))
         for start in range(0, len(hidden), rows):
-            logits = F.linear(hidden[start : start + rows], weight, bias)  # [n, V]
+            logits = linear(hidden[start : start + rows], weight, bias)  # [n, V]
             strip = len(logits) if logits.is_cuda else max(1, STRIP_ELEMENTS // weight.size(0))
             for strip_logits, gold in zip(logits.split(strip), labels[start : start + rows].split(strip), strict=True):
                 found, gradient = _loss_and_gradient(strip_logits.float(), gold.unsqueeze(1), smoothing)
@@ -108,8 +108,8 @@ class _Gradients:
     def add_chunk(self, start: int, gradient: Tensor) -> None:
         """d loss / d logits [n, V] of the rows from `start` on, in the type of the matrix."""
         rows = slice(start, start + len(gradient))
-        self.hidden[rows] = gradient @ self.matrix
-        weight = gradient.T @ self.source[rows]
+        self.hidden[rows] = matmul(gradient, self.matrix)
+        weight = weight_gradient(gradient, self.source[rows])
         self.weight = weight if self.weight is None else self.weight.float().add_(weight)
 
     def scaled(self, factor: Tensor) -> tuple[Tensor | None, ...]:
