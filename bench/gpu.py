@@ -138,6 +138,9 @@ def check(data: Path) -> dict[str, Any]:
         for name, sizes in {"mlm": MLM, "lm": LM, "t5": T5}.items():
             for kind, allowed in ((torch.float32, 1e-4), (torch.bfloat16, 3e-2)):
                 add(f"packed {name} {kind}".replace("torch.", ""), packing_difference(sizes, kind), allowed)
+        if device().type == "cuda":
+            for name, sizes in {"mlm": MLM, "lm": LM, "t5": T5}.items():
+                add(f"no waiting {name}", waits(sizes), 0.0)
         reference = reference_losses(read_config(options(data, data / "none", "zero1")), 16)
         for name, allowed in STAGES.items():
             found_losses = losses(train(group, data, f"stage_{name}", name, UPDATES))
@@ -178,6 +181,21 @@ def packing_difference(sizes: dict[str, Any], kind: torch.dtype) -> float:
     single = [summed(model, [one_document(model, ids) for row in rows for ids in row])]
     packed = summed(model.to(kind), [pack(model, rows)])
     return max(abs(found - wanted) / wanted for found, wanted in zip(packed, single[0], strict=True))
+
+
+def waits(sizes: dict[str, Any]) -> float:
+    """1 where forward or backward of packed rows wait for the GPU, as torch sees it; else 0."""
+    model = build_model(model_config_from_dict({**sizes, "vocab_size": 500})).to(device(), torch.bfloat16).train()
+    batch = pack(model, [[torch.randint(5, 500, (1, length)) for length in (100, 30)]]).to(device())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        next(total for key, (total, _) in model(batch).items() if key.startswith("loss_")).backward()
+    except RuntimeError as error:
+        print(error)
+        return 1.0
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return 0.0
 
 
 def one_document(model: Model, ids: torch.Tensor) -> Batch:

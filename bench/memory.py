@@ -30,6 +30,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from uer_ds.launch.leaving import leave
+
 MODELS = {"tiny": "bert/tiny_config", "small": "roberta_L-4_H-512", "base": "bert/base_config"}
 CASES = [f"{model}.{stage}.{kind}.1" for model in MODELS for kind in ("fp32", "bf16") for stage in range(4)]
 CASES += [f"{model}.{stage}.{kind}.2" for model in ("tiny", "small") for kind in ("fp32", "bf16") for stage in range(4)]
@@ -52,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.folder:
         measure(Path(args.folder), args.options, args.as_it_is)
-        return
+        leave()
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_dataset(Path(folder))

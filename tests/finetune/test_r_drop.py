@@ -54,6 +54,10 @@ def test_tokens_without_a_label_do_not_count() -> None:
     labels = torch.tensor([[0, IGNORE, 2], [IGNORE, IGNORE, 1]])
     expected = sum(by_hand(first[place].softmax(-1), second[place].softmax(-1)) for place in ((0, 0), (0, 2), (1, 2)))
     assert divergence(first, second, labels).item() == pytest.approx(expected, abs=1e-5)
+    first[0, 1] = torch.inf  # nor do they spoil anything
+    first.requires_grad_()
+    divergence(first, second, labels).backward()
+    assert first.grad is not None and first.grad.isfinite().all() and not first.grad[0, 1].any()
 
 
 def test_it_is_for_heads_that_rank_classes() -> None:

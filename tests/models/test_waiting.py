@@ -14,6 +14,7 @@ import torch
 from tests.models.test_packing import packed_and_single
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch
+from uer_ds.errors import UserError
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.visibility import Visibility
 
@@ -28,7 +29,23 @@ T5 = {
     "target": ["lm"],
 }
 RECURRENT = {**SIZES, "embedding": ["word"], "target": ["lm"]}
+LLAMA = {
+    **TRANSFORMER,
+    "embedding": ["word"],
+    "rotary_position_embedding": True,
+    "layernorm": "rms",
+    "feed_forward": "gated",
+    "local_kv_heads_num": 1,
+}
+ALBERT = {
+    **TRANSFORMER,
+    "emb_size": 16,
+    "factorized_embedding_parameterization": True,
+    "parameter_sharing": True,
+}
 MODELS: dict[str, dict[str, Any]] = {
+    "llama": {**LLAMA, "target": ["lm"], "mask": "causal"},
+    "albert": {**ALBERT, "target": ["mlm"]},
     "mlm": {**TRANSFORMER, "target": ["mlm"]},
     "lm": {**TRANSFORMER, "target": ["lm"], "mask": "causal"},
     "prefix": {**TRANSFORMER, "target": ["lm"], "mask": "causal_with_prefix"},
@@ -63,7 +80,8 @@ def test_a_step_asks_for_no_value(name: str, recompute: int, rows: str) -> None:
     model.recompute_activations(recompute)
     batch = packed(model)
     if rows == "padded":
-        batch.documents = batch.positions = None
+        for part in filter(None, (batch, batch.decoder)):
+            part.documents = part.positions = None
     batch = batch.to("meta")
     loss_of(model, batch).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -116,3 +134,12 @@ def test_a_bias_is_hidden_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -
     model.recompute_activations(1)
     loss_of(model, packed(model).to("meta")).backward()
     assert len(made) == 2  # encoder, decoder
+
+
+def test_source_and_targets_are_packed_together() -> None:
+    model = model_of("t5")
+    for part in ("source", "targets"):
+        batch = packed(model)
+        (batch if part == "source" else batch.decoder).documents = None  # type: ignore[union-attr]
+        with pytest.raises(UserError, match="one of them has no documents"):
+            model(batch)

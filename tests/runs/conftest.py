@@ -36,6 +36,9 @@ TINY_MODEL = {
     "tie_weights": True,
 }
 
+GRACE = 20.0
+"""Seconds that the others have to notice that one has failed, which they do by themselves."""
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -53,24 +56,34 @@ def start_together(
     """Run a script in several processes of one group, told apart by the variables that launchers set.
 
     That saves the seconds of a launcher; `test_launchers.py` starts processes by each of them. `expect` is the exit
-    status of the first process that has one, and 0 only where all end so.
+    status of the first process that ends with another than 0, and 0 only where none does.
     """
     command = [sys.executable, script, *map(str, words)]
     shared = {"WORLD_SIZE": str(processes), "LOCAL_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     shared["MASTER_PORT"] = str(free_port())
-    end = time.monotonic() + timeout
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        started = []
-        for rank in map(str, range(processes)):
-            environ = _environment({**shared, "RANK": rank, "LOCAL_RANK": rank, **variables})
-            started.append(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=err))
+        started: list[subprocess.Popen[bytes]] = []
         try:
-            statuses = [process.wait(max(0.0, end - time.monotonic())) for process in started]
+            for rank in map(str, range(processes)):
+                environ = _environment({**shared, "RANK": rank, "LOCAL_RANK": rank, **variables})
+                started.append(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=err))
+            status = _status_of_all(started, timeout)
         finally:
             for process in started:
                 process.kill()
+                process.wait()
         said = [file.seek(0) or file.read() for file in (out, err)]
-    return _ended(subprocess.CompletedProcess(command, next(filter(None, statuses), 0), *said), expect)
+    return _ended(subprocess.CompletedProcess(command, status, *said), expect)
+
+
+def _status_of_all(processes: list[subprocess.Popen[bytes]], timeout: float) -> int:
+    """0 when all end so, else the first other status, after which the rest get some seconds; 124 when time is over."""
+    end, first = time.monotonic() + timeout, 0
+    while any(process.poll() is None for process in processes) and time.monotonic() < end:
+        if not first and (first := next((p.returncode for p in processes if p.poll()), 0)):
+            end = min(end, time.monotonic() + GRACE)
+        time.sleep(0.02)
+    return first or next((124 if p.returncode is None else p.returncode for p in processes if p.poll() != 0), 0)
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

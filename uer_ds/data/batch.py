@@ -99,8 +99,8 @@ class Batch:
             documents=None if self.documents is None else self.documents[:, columns],
             labels={name: own(labels) for name, labels in self.labels.items()},
         )
-        documents = self.look().documents  # attention sees whole rows
-        return dataclasses.replace(part, known=dataclasses.replace(part.look(), documents=documents))
+        documents = _most_documents(self)  # attention sees whole rows
+        return dataclasses.replace(part, known=Known(part.label_counts(), part.token_count(), documents))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -117,7 +117,7 @@ class Batch:
         return self.known or Known(
             labels=self.label_counts(),
             tokens=self.token_count(),
-            documents=0 if self.documents is None else _most_documents(self, self.decoder),
+            documents=_most_documents(self, self.decoder),
             lengths=() if self.documents is None else document_lengths(self.segments, self.documents),
         )
 
@@ -141,7 +141,8 @@ class Batch:
 
 
 def _most_documents(*parts: Batch | None) -> int:
-    return 1 + max(int(part.documents.max()) for part in parts if part is not None and part.documents is not None)
+    packed = [part.documents for part in parts if part is not None and part.documents is not None]
+    return max((int(documents.max()) + 1 for documents in packed), default=0)
 
 
 def document_lengths(segments: Tensor, documents: Tensor) -> tuple[int, ...]:

@@ -36,6 +36,10 @@ class SharedRows(WholeRows):
         dist.all_gather(parts, values.contiguous(), group=self._group)
         return torch.cat(parts, dim=1)
 
+    def own_heads(self, bias: Tensor) -> Tensor:
+        """[1, A, S, S] -> [1, A / P, S, S]"""
+        return bias.chunk(self._count, dim=1)[self._number]
+
     def attend(
         self,
         query: Tensor,
@@ -46,9 +50,7 @@ class SharedRows(WholeRows):
         bias: Tensor | None = None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """[B, S / P, A, D] three times, bias [1, A, S, S] -> [B, S / P, A, D]"""
-        if bias is not None:
-            bias = bias.chunk(self._count, dim=1)[self._number]
+        """[B, S / P, A, D] three times, bias [1 or B, A / P, S, S] -> [B, S / P, A, D]"""
         rows_first, no_rotation = 0, None
         return self._exchanging(
             query, key, value, rows_first, no_rotation, visibility, scale, bias=bias, dropout=dropout

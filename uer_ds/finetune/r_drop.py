@@ -5,7 +5,6 @@ The loss is the mean of both cross entropies + alpha / 2 (KL(p, q) + KL(q, p)). 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from uer_ds.data.batch import IGNORE, Batch, Terms
@@ -44,6 +43,6 @@ class RDrop(nn.Module):
 
 def divergence(first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
     """Sum of KL(p, q) + KL(q, p) between the classes of two scores [.., K], where `labels` [..] is not `IGNORE`."""
-    p, q = first.log_softmax(-1), second.log_softmax(-1)
-    apart = ((p.exp() - q.exp()) * (p - q)).sum(-1)
-    return torch.where(labels != IGNORE, apart, 0.0).sum()
+    ignored = (labels == IGNORE).unsqueeze(-1)  # made equal, not left out: how many there are only the device knows
+    p, q = (scores.masked_fill(ignored, 0.0).log_softmax(-1) for scores in (first, second))
+    return ((p.exp() - q.exp()) * (p - q)).sum()

@@ -35,16 +35,29 @@ def attend(
     Args:
         query: [B, Q, A, D]; key and value: [B, K, A, D].
         visibility: who sees whom.
-        bias: [1, A, Q, K], added to the scaled scores; depends on the difference of places only.
+        bias: what `bias_for` made, added to the scaled scores.
         dropout: probability of dropping an attention weight.
 
     Returns: [B, Q, A, D].
     """
-    if query.device.type == "cpu" and query.size(1) > 1:
+    if _is_computed_here(query, query.size(1)):
         return attend_on_cpu(query, key, value, bias, visibility.plan, scale, dropout)
     if can_attend_by_flash(query, visibility, bias):
         return attend_by_flash(query, key, value, visibility, scale, dropout)
     return attend_by_mask(query, key, value, visibility, scale, bias, dropout)
+
+
+def bias_for(bias: Tensor, visibility: Visibility) -> Tensor:
+    """What `attend` takes for `bias` [1, A, Q, K], which depends on the difference of places only.
+
+    The same, or where torch's kernels compute, [1 or B, A, Q, K] with -inf for what is hidden. That is as large as all
+    scores of a layer, so it is made once for all layers.
+    """
+    return bias if _is_computed_here(bias, bias.size(2)) else visibility.hide(bias)
+
+
+def _is_computed_here(tensor: Tensor, queries: int) -> bool:
+    return tensor.device.type == "cpu" and queries > 1
 
 
 def attend_by_mask(
@@ -59,7 +72,7 @@ def attend_by_mask(
     """`attend` by torch's kernels, on any device; the mask costs memory where documents or a bias meet."""
     mask, causal = visibility.mask, visibility.is_plain_causal
     if bias is not None:
-        mask, causal = visibility.hidden(bias).to(query.dtype), False
+        mask, causal = bias.to(query.dtype), False
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     context = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal, scale=scale)
     return context.transpose(1, 2)
@@ -95,6 +108,10 @@ class WholeRows:
         """[B, S] of the tokens that are here -> [B, S] of the whole rows."""
         return values
 
+    def own_heads(self, bias: Tensor) -> Tensor:
+        """Of a bias [1, A, S, S] of whole rows, the heads for which `attend` computes here."""
+        return bias
+
     def attend(
         self,
         query: Tensor,
@@ -105,7 +122,7 @@ class WholeRows:
         bias: Tensor | None = None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """`attend` for the tokens that are here; `visibility` and `bias` are those of the whole rows."""
+        """`attend` for the tokens that are here; `visibility` and `bias` are of whole rows, `bias` of `own_heads`."""
         return attend(query, key, value, visibility, scale, bias, dropout)
 
 

@@ -31,7 +31,7 @@ class Labels:
             return here.nonzero().squeeze(1)
         places = torch.arange(len(here), device=here.device)
         slots = torch.where(here, here.cumsum(0) - 1, self.count)  # the slot behind the last takes all others
-        return places.new_empty(self.count + 1).scatter_(0, slots, places)[:-1]
+        return places.new_zeros(self.count + 1).scatter_(0, slots, places)[:-1]
 
     @property
     def wanted(self) -> Tensor:

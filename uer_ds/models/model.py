@@ -138,6 +138,8 @@ class Model(nn.Module):
             )
         assert self.tgt_embedding is not None and self.decoder is not None
         embedded = self.tgt_embedding(target.ids, target.segments, target.positions)
+        if (target.documents is None) != (batch.documents is None):
+            raise UserError("source and targets must both be packed rows, or neither; one of them has no documents.")
         documents, memory_documents = Documents.of(target, batch), Documents.of(batch, batch)
         return self.decoder(
             embedded, memory, target.segments, batch.segments, target.positions, documents, memory_documents

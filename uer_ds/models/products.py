@@ -1,9 +1,11 @@
 """Matrix products of linear layers, by the library that is fastest on this processor.
 
-torch multiplies float32 matrices on x86 by Intel's MKL, which on another maker's processor leaves half of AVX-512
-unused. oneDNN, which torch ships too and takes for bfloat16, does not: twice as fast there, in float32 throughout, with
-sums in another order. The choice is made by the processor and not by a stopwatch, so that a run that goes on is the run
-that was never stopped, bit for bit. N rows, I inputs, O outputs.
+torch multiplies float32 matrices on x86 by Intel's MKL, which was measured to leave half of AVX-512 unused on an AMD
+EPYC (bench/products.py). oneDNN, which torch ships too and takes for bfloat16, does not: twice as fast there, in
+float32 throughout, with sums in another order. The choice is made by the processor and not by a stopwatch, so that a
+run that goes on there is the run that was never stopped, bit for bit. Regions that torch.compile makes, and layers that
+others put in the place of ours (DeepSpeed's tensor parallelism, peft's adapters), stay with torch's choice. N rows, I
+inputs, O outputs.
 """
 
 from __future__ import annotations

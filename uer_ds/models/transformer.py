@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
-from uer_ds.models.attention import WholeRows
+from uer_ds.models.attention import WholeRows, bias_for
 from uer_ds.models.documents import Documents
 from uer_ds.models.layers import Linear
 from uer_ds.models.past import AttentionPast, DecoderPast
@@ -150,14 +150,13 @@ class TransformerEncoder(Stack):
         segments = self.rows.whole(segments)
         if past:
             visibility = past.visibility(self.mask, segments)
-        elif documents is None:
-            visibility = Visibility(self.mask, segments)
         else:
-            visibility = Visibility(self.mask, segments, self.rows.whole(documents.numbers), most=documents.most)
+            numbers = self.rows.whole(documents.numbers) if documents else None
+            visibility = Visibility(self.mask, segments, numbers, most=documents.most if documents else None)
         bias = None
         if self.relative_pos_emb is not None:
             bias = self.relative_pos_emb(visibility.segments.size(1), hidden.device, segments.size(1))
-            visibility.expect(bias)
+            bias = bias_for(self.rows.own_heads(bias), visibility)
         rotation = _rotation(hidden, positions, self.rotary_size) if self.rotary_size else None
         layers = (
             list(self.transformer) if isinstance(self.transformer, nn.ModuleList) else [self.transformer] * self.depth
@@ -216,17 +215,15 @@ class TransformerDecoder(Stack):
         if past is not None:
             visibility = past.own.visibility("causal", segments)
             memory_visibility = past.source.visibility(memory_segments, segments)
-        elif documents is None or memory_documents is None:
-            visibility = Visibility("causal", segments)
-            memory_visibility = Visibility("fully_visible", memory_segments, None, segments)
         else:
-            own, read, most = documents.numbers, memory_documents.numbers, documents.most
+            own, read = (part.numbers if part else None for part in (documents, memory_documents))
+            most = documents.most if documents else None
             visibility = Visibility("causal", segments, own, most=most)
             memory_visibility = Visibility("fully_visible", memory_segments, read, segments, own, most)
         bias = None
         if self.self_pos_emb is not None:
             bias = self.self_pos_emb(visibility.segments.size(1), embedded.device, embedded.size(1))
-            visibility.expect(bias)
+            bias = bias_for(bias, visibility)
         rotation = _rotation(embedded, positions, self.rotary_size) if self.rotary_size else None
         hidden = self.run(
             list(self.transformer_decoder),

@@ -6,7 +6,7 @@ B rows, Q queries, K keys (equal in self-attention, then S), A heads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -43,7 +43,6 @@ class Visibility:
     query_segments: Tensor | None = None
     query_documents: Tensor | None = None
     most: int | None = None
-    _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def keys_and_values(self, make: Callable[[], Pair]) -> Pair:
         """The keys and values that queries see: what `make` computes, unless tokens were read before (`past`)."""
@@ -62,22 +61,8 @@ class Visibility:
         return self.visible
 
     def hide(self, bias: Tensor) -> Tensor:
-        """Additive scores `bias` [1, A, Q, K] with -inf where the query does not see the key: [1 or B, A, Q, K]."""
+        """Scores or a bias [1 or B, A, Q, K] with -inf where the query does not see the key: [1 or B, A, Q, K]."""
         return bias if self.nothing_hidden else bias.masked_fill(~self.visible, -torch.inf)
-
-    def expect(self, bias: Tensor) -> None:
-        """All layers will ask for `hidden(bias)`: make it now.
-
-        Not in the first of them, where it would be taken for a part of a piece that is computed again in the backward
-        pass. On the CPU nobody asks.
-        """
-        if bias.device.type != "cpu":
-            self._hidden[id(bias)] = self.hide(bias)
-
-    def hidden(self, bias: Tensor) -> Tensor:
-        """`hide(bias)`, made once where it was expected: it is as large as all scores of a layer."""
-        found = self._hidden.get(id(bias))
-        return self.hide(bias) if found is None else found
 
     @cached_property
     def nothing_hidden(self) -> bool:
