@@ -17,7 +17,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 import uer_ds.train.pretrain  # noqa: F401 (what a start would import, once for all of them)
+from tests.runs.conftest import free_port
 from uer_ds.cli.main import main as command
 from uer_ds.train.checkpoint import find_checkpoints, updates_of
 
@@ -47,9 +47,7 @@ SMALL_FILE = 20_000
 
 def start(options: list[str], log: Path, limited: bool = False) -> list[int]:
     """Fork the ranks of one start; returns their process numbers. `limited`: rank 1 can only write small files."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     children = []
     for rank in range(RANKS):
         child = os.fork()

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.runs.conftest import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "scontrol", "squeue", "sinfo")
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIGURATION = """
@@ -72,7 +74,7 @@ class Cluster:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("state", "spool-n1", "spool-n2"):
             (folder / name).mkdir()
-        ports = [_free_port() for _ in range(3)]
+        ports = [free_port() for _ in range(3)]
         host = socket.gethostname().split(".")[0]
         values = dict(zip(("controller_port", "port1", "port2"), ports, strict=True))
         text = CONFIGURATION.format(folder=folder, host=host, down_seconds=down_seconds, **values)
@@ -158,9 +160,3 @@ class Cluster:
         """The ends of all logs in the folder."""
         logs = [*self.folder.glob("*.log"), *self.folder.glob("*.out")]
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in logs)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
