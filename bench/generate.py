@@ -23,7 +23,8 @@ import torch
 from uer_ds.config.generate import SamplingConfig
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch, padded
-from uer_ds.engine.machine import device, use_cores
+from uer_ds.engine.cores import use_cores
+from uer_ds.engine.machine import device
 from uer_ds.generate.writing import Prompt, Rules, write
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.zoo import model_values
@@ -41,7 +42,7 @@ def main() -> int:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    use_cores(1)
+    use_cores()
     torch.manual_seed(0)
     config = model_config_from_dict({**model_values(args.config_path, "--config_path"), "vocab_size": VOCABULARY})
     model = build_model(config).to(device()).eval()

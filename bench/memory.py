@@ -19,8 +19,6 @@ import ctypes
 import io
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -29,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ranks import run_ranks
 
 from uer_ds.launch.leaving import leave
 
@@ -104,21 +104,11 @@ def case_options(case: str) -> list[str]:
 def run_case(folder: Path, case: str, options: list[str], as_it_is: bool) -> dict[str, Any]:
     """Start the ranks; the figures of the one that took most."""
     ranks = int(case.split(".")[3])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = {**os.environ, "OMP_NUM_THREADS": THREADS, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
+    variables = {"OMP_NUM_THREADS": THREADS}
     if not as_it_is:
-        environ["MALLOC_MMAP_THRESHOLD_"] = environ["MALLOC_TRIM_THRESHOLD_"] = str(RETURNED)
+        variables["MALLOC_MMAP_THRESHOLD_"] = variables["MALLOC_TRIM_THRESHOLD_"] = str(RETURNED)
     words = [sys.executable, __file__, "--folder", str(folder), *(["--as_it_is"] if as_it_is else []), "--", *options]
-    started = [
-        subprocess.Popen(words, env={**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE)
-        for rank in range(ranks)
-    ]
-    answers = [process.communicate()[0].decode().strip().splitlines() for process in started]
-    if any(process.returncode for process in started):
-        raise SystemExit(f"{case}: a process has failed")
+    answers = run_ranks(words, ranks, variables)
     return max((json.loads(lines[-1]) for lines in answers), key=lambda found: max(found["peaks"].values()))
 
 

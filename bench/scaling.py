@@ -2,6 +2,7 @@
 
     python bench/scaling.py                         roberta_L-4_H-512, stages 0 to 3
     python bench/scaling.py --stages 1 --repeat 3   the best of three for each
+    OMP_PROC_BIND=false python bench/scaling.py     two processes as they were before they were bound to cores
 
 Each run is bench/train.py in processes with one thread each. Weak: each process has --batch_size rows of its own;
 strong: --batch_size rows altogether. The planner needs two figures of the machine: what one process reaches of plain
@@ -14,13 +15,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from ranks import run_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +35,7 @@ with distributed.joined(place) as group:
     if place.is_first:
         print("bandwidth", best)
 """
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 USUAL = ["--model", "roberta_L-4_H-512", "--data_processor", "mlm", "--target", "mlm", "--total_steps", "100000"]
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=6)
     parser.add_argument("--repeat", type=int, default=2, help="runs of each case, of which the best counts")
     args = parser.parse_args()
-    bandwidth = max(float(line.split()[1]) for line in together([sys.executable, "-c", BANDWIDTH], 2) if "band" in line)
+    bandwidth = measured_bandwidth()
     print(f"bandwidth between two processes {bandwidth / 1e9:.2f} GB/s")
     reached: float | None = None
     for stage in args.stages:
@@ -59,20 +60,10 @@ def main() -> None:
             say(f"stage {stage} {kind}", found, planned)
 
 
-def together(words: list[str], ranks: int) -> list[str]:
-    """The lines that `ranks` processes of the command print."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "PYTHONPATH": str(ROOT)}
-    environs = [{**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
-    started = [subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True) for environ in environs]
-    lines = [line for process in started for line in process.communicate()[0].splitlines()]
-    if any(process.returncode for process in started):
-        ends = ", ".join(f"rank {rank}: {process.returncode}" for rank, process in enumerate(started))
-        raise SystemExit(f"failed ({ends}): {' '.join(words)}")
-    return lines
+def measured_bandwidth() -> float:
+    """Bytes a second between two processes."""
+    first, _ = run_ranks([sys.executable, "-c", BANDWIDTH], 2, ONE_THREAD)
+    return max(float(line.split()[1]) for line in first if line.startswith("bandwidth"))
 
 
 def train(options: list[str], ranks: int, updates: int) -> dict[str, Any]:
@@ -80,7 +71,7 @@ def train(options: list[str], ranks: int, updates: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         bench = [str(ROOT / "bench" / "train.py"), "--updates", str(updates), "--warm_up", "2", "--json", str(file)]
-        together([sys.executable, *bench, "--", *options], ranks)
+        run_ranks([sys.executable, *bench, "--", *options], ranks, ONE_THREAD)
         return dict(json.loads(file.read_text()))
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from uer_ds.cli import plan as command
 from uer_ds.cli.parser import Parser
 from uer_ds.config.run import AUTO, RunConfig, TrainConfig
-from uer_ds.engine.machine import _left_to_job
 from uer_ds.errors import UserError
 from uer_ds.plan.auto import settle_micro_batch
 from uer_ds.plan.choices import ALLOCATOR, MARGIN, plan_of
@@ -75,17 +73,3 @@ def test_auto_is_a_word_of_the_option_and_other_words_are_not(capsys: pytest.Cap
     with pytest.raises(UserError, match="invalid int value: 'much'"):
         parser.parse_args(["--batch_size", "much"])
     assert TrainConfig().batch_size == 32
-
-
-def test_the_limit_of_a_job_counts(tmp_path: Path) -> None:
-    assert _left_to_job(tmp_path) == float("inf")
-    job = tmp_path / "sys/fs/cgroup/slurm/job_1"
-    job.mkdir(parents=True)
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text("0::/slurm/job_1\n")
-    (job / "memory.max").write_text("max\n")
-    (job / "memory.current").write_text("5\n")
-    assert _left_to_job(tmp_path) == float("inf")
-    (job.parent / "memory.max").write_text("1000\n")
-    (job.parent / "memory.current").write_text("400\n")
-    assert _left_to_job(tmp_path) == 600

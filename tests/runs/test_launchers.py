@@ -15,10 +15,15 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.runs.conftest import BIN, ROOT, Run, metrics, pretrain_options
+from uer_ds.engine.cores import physical_cores, ranges, share_of
+from uer_ds.engine.job_limits import cores_allowed
 from uer_ds.engine.shared_buffers import buffer_path
 
 DOOR = "launch/pretrain.py"
 UPDATES = 4
+
+PLACES = {"torchrun": "torchrun", "mpirun": "mpirun", sys.executable: "deepspeed"}
+"""What the first lines of a run call a launcher."""
 
 
 def options(material: Path, output: Path, **more: Any) -> list[str]:
@@ -106,8 +111,13 @@ def test_other_launchers_give_the_same_run(
     launcher: list[str], material: Path, under_deepspeed: Path, tmp_path: Path, run: Run
 ) -> None:
     output = tmp_path / "run"
-    run(*launcher, *options(material, output), MASTER_PORT="29624" if launcher[0] == "mpirun" else "")
+    done = run(*launcher, *options(material, output), MASTER_PORT="29624" if launcher[0] == "mpirun" else "")
     assert losses(output) == losses(under_deepspeed)
+    own = frozenset(os.sched_getaffinity(0))
+    share = share_of(0, [own, own], physical_cores(own), cores_allowed(), {})
+    (engine,) = [line for line in done.stdout.splitlines() if line.startswith("engine ")]
+    assert f"{share.threads} thread" in engine
+    assert engine.endswith(f" on CPU {ranges(share.cpus)}, launcher {PLACES[launcher[0]]}") == bool(share.cpus)
 
 
 def test_slurm_steps_find_each_other(material: Path, under_deepspeed: Path, tmp_path: Path) -> None:

@@ -69,11 +69,12 @@ def run_in_workers(config: GridRun, arguments: list[str], workers: int) -> bool:
 
     What a worker that died has left behind is for the caller to train.
     """
+    from uer_ds.engine.cores import cores_here
     from uer_ds.engine.machine import device_count
     from uer_ds.finetune.grid import open_study
     from uer_ds.finetune.grid_report import News
 
-    devices, cores = device_count(), os.cpu_count() or 1
+    devices, cores = device_count(), cores_here()
     variables = [worker_variables(number, workers, devices, cores, os.environ) for number in range(workers)]
     output = Path(config.base.paths.output_model_path)
     news = News(open_study(config, processes=1), config)

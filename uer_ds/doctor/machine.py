@@ -19,6 +19,7 @@ import torch
 
 from uer_ds.doctor.findings import Finding, error, ok, warning
 from uer_ds.doctor.hidden import HIDDEN_PREFIX
+from uer_ds.engine.cores import cores_here
 from uer_ds.launch.place import Place
 
 TESTED_DEEPSPEED = "0.19."
@@ -42,7 +43,7 @@ def devices(kind: str, count: int, place: Place, environ: Mapping[str, str]) -> 
     """`count` accelerators of `kind` ("cpu", "cuda", ...) against the processes of this machine."""
     here = place.local_world_size
     if kind == "cpu":
-        cores = len(os.sched_getaffinity(0))
+        cores = cores_here()
         share = max(1, cores // here)  # what a run takes where nobody says anything
         threads = int(environ.get("OMP_NUM_THREADS", share))
         found = f"no accelerator; {cores} cores, {here} processes here, {threads} threads each"

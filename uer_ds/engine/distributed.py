@@ -17,8 +17,8 @@ import deepspeed
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
+from uer_ds.engine.cores import use_cores
 from uer_ds.engine.group import Group
-from uer_ds.engine.machine import use_cores
 from uer_ds.engine.malloc import keep_freed_memory
 from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.engine.quiet import only_news_printed
@@ -139,9 +139,9 @@ def _watch(
 
 def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
     use_ops_cache()
-    use_cores(place.local_world_size)
     accelerator = get_accelerator()
-    if accelerator.device_name() == "cpu":
+    on_cpu = accelerator.device_name() == "cpu"
+    if on_cpu:
         keep_freed_memory()
     elif place.local_rank >= accelerator.device_count():
         raise UserError(
@@ -161,6 +161,7 @@ def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
             verbose=False,
         )
     group = Group(place, timeout)
+    use_cores(group, bind=on_cpu)
     group.barrier()
     forget_buffer(place.rank, address, port)
     return group

@@ -27,6 +27,7 @@ from uer_ds.data.loader import Loader, Objective, notes_on_samples, require_samp
 from uer_ds.data.lock import FolderLock
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
+from uer_ds.engine.cores import threads_in_words
 from uer_ds.engine.ds_config import engine_config
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
@@ -380,7 +381,7 @@ class Trainer:
             f"update     {sequences} sequences = {readers_in_words(place.world_size, together)} x "
             f"{run.train.batch_size} x {run.accumulation}; {run.total_updates} updates",
             f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
-            f"{torch.get_num_threads()} threads, launcher {place.launcher}",
+            f"{threads_in_words()}, launcher {place.launcher}",
             f"output     {self.output}",
             f"watch      tensorboard --logdir {board}",
         ]

@@ -85,12 +85,16 @@ def json_line(report: Report) -> str:
 
 
 class Console:
-    """Lines on stdout (and in a log file), under a progress bar when stdout is a terminal."""
+    """Lines on stdout (and in a log file), under a progress bar in a terminal.
+
+    Somebody sits at it when stdin is one too: mpirun gives its processes a terminal to write to even where its own
+    output goes to a file.
+    """
 
     def __init__(self, total_updates: int, done_updates: int, log_path: str | None = None):
         self._log: TextIO | None = Path(log_path).open("a", encoding="utf-8") if log_path else None
         self._bar: Any = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
             self._bar = Progress("training", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
