@@ -3,18 +3,15 @@
     python bench/compare_hf.py                                   bert tiny and small, float32 and bfloat16
     python bench/compare_hf.py --models tiny --precisions bf16 --repeat 3
 
-Masked language modelling on full rows of random characters, 15 % of the tokens masked, AdamW, one process on all cores:
 transformers' BertForMaskedLM of the same sizes and vocabulary with its Trainer and DataCollatorForLanguageModeling at
-their defaults, against bench/train.py under ZeRO 1. Runs alternate, the best of --repeat counts for both sides, and the
-ratio is what a noisy machine leaves standing. Prints a Markdown table; --json FILE keeps the figures. Needs the extra
-`hf`.
+their defaults, against bench/train.py under ZeRO 1; what is compared stands in bench/peers.py. Prints a Markdown table;
+--json FILE keeps the figures. Needs the extra `hf`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,74 +20,28 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.peers import WARM_UP, compare, comparison_parser, output
 from bench.train import VOCABULARY
 from uer_ds.config.resources import find_json
-
-ROOT = Path(__file__).resolve().parents[1]
-WARM_UP = 3
 
 
 def main() -> None:
     """Measure every pair and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["tiny", "small"], help="sizes of models/bert")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--batch_size", type=int, default=32, help="rows")
-    parser.add_argument("--seq_length", type=int, default=128)
-    parser.add_argument("--updates", type=int, default=10)
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser = comparison_parser(__doc__, ["fp32", "bf16"])
     parser.add_argument("--only_hf", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only_hf:
         print(json.dumps(huggingface(args)))
-        return
-    print("| model | precision | Hugging Face Trainer | uer_ds | ratio |\n|---|---|---|---|---|")
-    found = []
-    for model in args.models:
-        for precision in args.precisions:
-            speeds: dict[str, float] = {"hf": 0.0, "uer_ds": 0.0}
-            for _ in range(args.repeat):
-                for side, measure in (("hf", one_huggingface), ("uer_ds", one_ours)):
-                    speeds[side] = max(speeds[side], measure(args, model, precision))
-            ratio = speeds["uer_ds"] / speeds["hf"]
-            found.append({"model": model, "precision": precision, **speeds, "ratio": ratio})
-            print(
-                f"| {model} | {precision} | {speeds['hf']:,.0f} | {speeds['uer_ds']:,.0f} | {ratio:.2f} |", flush=True
-            )
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
-
-
-def sizes(args: argparse.Namespace) -> list[str]:
-    """The options that both sides share."""
-    names = ("batch_size", "seq_length", "updates")
-    return [word for name in names for word in (f"--{name}", str(getattr(args, name)))]
+    else:
+        compare(args, "Hugging Face Trainer", one_huggingface)
 
 
 def one_huggingface(args: argparse.Namespace, model: str, precision: str) -> float:
     """Tokens a second of a Trainer, in a process of its own."""
-    words = ["--only_hf", model, "--precisions", precision, *sizes(args)]
+    words = ["--only_hf", model, "--precisions", precision]
+    for name in ("batch_size", "seq_length", "updates"):
+        words += [f"--{name}", str(getattr(args, name))]
     return float(json.loads(output([sys.executable, __file__, *words]).splitlines()[-1]))
-
-
-def one_ours(args: argparse.Namespace, model: str, precision: str) -> float:
-    """Tokens a second of bench/train.py."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--config_path", f"bert/{model}_config", "--batch_size", str(args.batch_size)]
-        options += ["--seq_length", str(args.seq_length), "--ds_config", "zero1" + "_bf16" * (precision == "bf16")]
-        path = Path(folder) / "figures.json"
-        words = ["--updates", str(args.updates), "--warm_up", str(WARM_UP), "--json", str(path), "--", *options]
-        output([sys.executable, str(ROOT / "bench/train.py"), *words])
-        return float(json.loads(path.read_text())["tokens_per_second"])
-
-
-def output(command: list[str]) -> str:
-    """What a command prints; ends this process with its words when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def huggingface(args: argparse.Namespace) -> float:

@@ -28,8 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ranks import run_ranks
-
+from bench.ranks import run_ranks
 from uer_ds.launch.leaving import leave
 
 MODELS = {"tiny": "bert/tiny_config", "small": "roberta_L-4_H-512", "base": "bert/base_config"}
