@@ -83,3 +83,29 @@ def test_everything_else_is_torchs_own(by_onednn: list[int]) -> None:
         assert products.linear(x, weight).dtype == torch.bfloat16
     assert products.linear(x.to("meta"), weight.to("meta")).is_meta
     assert not by_onednn
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bfloat16_with_a_bias_is_as_exact_as_torchs(
+    bias: bool, by_onednn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rounding, at the end: the bias is added to a product that is float32 still."""
+    if not products.multiplies_bfloat16():
+        pytest.skip("this CPU does not multiply bfloat16 by oneDNN")
+    torch.manual_seed(0)
+    values = [torch.randn(64, 96), torch.randn(48, 96), 8 * torch.randn(48)][: 3 if bias else 2]
+    ours = [value.bfloat16().requires_grad_() for value in values]
+    exact = [value.detach().double().requires_grad_() for value in ours]
+    upstream = torch.randn(64, 48).bfloat16()
+    found, wanted = products.linear(*ours), F.linear(*exact)
+    torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-5)
+    found.backward(upstream)
+    wanted.backward(upstream.double())
+    for one, other in zip(ours, exact, strict=True):
+        assert one.grad is not None and other.grad is not None and one.grad.dtype == torch.bfloat16
+        torch.testing.assert_close(one.grad.double(), other.grad, rtol=2**-7, atol=1e-4)
+    assert len(by_onednn) == (1 if bias else 0)
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: False)
+    by_onednn.clear()
+    products.linear(*ours)
+    assert not by_onednn

@@ -49,6 +49,23 @@ def test_right_predictions_are_counted() -> None:
     assert layer(hidden, labels)[1] == 15
 
 
+def test_of_equal_logits_the_first_counts() -> None:
+    """In bfloat16 logits are often equal; what argmax answers is what is counted."""
+    torch.manual_seed(0)
+    layer = VocabularyLinear(WIDTH, VOCABULARY, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randint(-1, 2, layer.weight.shape))
+    hidden = torch.randint(-1, 2, (400, WIDTH)).float()
+    logits = layer(hidden)
+    best = logits.max(dim=-1, keepdim=True)
+    ties = (logits == best.values).sum(-1) > 1
+    assert ties.sum() > 50
+    labels = logits.argmax(-1)
+    later = VOCABULARY - 1 - logits.flip(-1).argmax(-1)
+    assert layer(hidden, labels)[1] == 400
+    assert layer(hidden, later)[1] == 400 - ties.sum()
+
+
 def test_nothing_to_predict_gives_zero_and_zero_gradients() -> None:
     layer = VocabularyLinear(WIDTH, VOCABULARY)
     hidden = torch.zeros(0, WIDTH, requires_grad=True)
