@@ -1,10 +1,11 @@
 """Matrix products of linear layers as torch makes them by itself and as `uer_ds/models/products.py` does.
 
-    python bench/products.py              float32, two threads
+    python bench/products.py              two threads
     python bench/products.py --threads 8
 
-GFLOP/s of a layer's three products (forward, gradient of its input, gradient of its weight), each the median of some
-runs, both ways in turn; then whether one product for queries, keys and values beats three.
+GFLOP/s of a layer's three products (forward with its bias, gradient of its input, gradient of its weight) in float32
+and in bfloat16, each the median of some runs, both ways in turn; then whether one product for queries, keys and values
+beats three.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ def seconds(*works: Callable[[], object], rounds: int = 11) -> list[float]:
     return [statistics.median(times) for times in found]
 
 
-def products_of(rows: int, inputs: int, outputs: int) -> list[list[float]]:
+def products_of(rows: int, inputs: int, outputs: int, kind: torch.dtype) -> list[list[float]]:
     """Seconds by torch and by us: forward, gradient of the input, gradient of the weight."""
-    x, weight, upstream = torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(rows, outputs)
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs))
+    x, weight, bias, upstream = (torch.randn(shape).to(kind) for shape in shapes)
     return [
-        seconds(lambda: F.linear(x, weight), lambda: products.linear(x, weight)),
+        seconds(lambda: F.linear(x, weight, bias), lambda: products.linear(x, weight, bias)),
         seconds(lambda: upstream @ weight, lambda: products.matmul(upstream, weight)),
         seconds(lambda: upstream.T @ x, lambda: products.weight_gradient(upstream, x)),
     ]
@@ -80,25 +82,31 @@ def three_or_one(width: int, kind: torch.dtype) -> list[float]:
     )
 
 
+def in_words(kind: torch.dtype) -> str:
+    """float32, bfloat16."""
+    return str(kind).removeprefix("torch.")
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)
     keep_freed_memory()
-    print(f"oneDNN for float32: {'yes' if products.prefers_onednn() else 'no'}; GFLOP/s by torch / here\n")
-    print(
-        "| layer | rows x inputs x outputs | forward | gradient of input | gradient of weight |\n|---|---|---|---|---|"
-    )
-    for name, shape in SHAPES.items():
-        work = 2e-9 * shape[0] * shape[1] * shape[2]
-        cells = [f"{work / torchs:.0f} / {work / ours:.0f}" for torchs, ours in products_of(*shape)]
-        print(f"| {name} | {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
+    choices = {torch.float32: products.prefers_onednn(), torch.bfloat16: products.multiplies_bfloat16()}
+    for kind, is_ours in choices.items():
+        print(f"\n{in_words(kind)}, ours: {'yes' if is_ours else 'no'}; GFLOP/s by torch / here\n")
+        print("| layer | rows x inputs x outputs | forward | gradient of input | gradient of weight |")
+        print("|---|---|---|---|---|")
+        for name, shape in SHAPES.items():
+            work = 2e-9 * shape[0] * shape[1] * shape[2]
+            cells = [f"{work / torchs:.0f} / {work / ours:.0f}" for torchs, ours in products_of(*shape, kind)]
+            print(f"| {name} | {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
     print("\n| queries, keys, values of width | type | three products, ms | one product, ms |\n|---|---|---|---|")
     for width in WIDTHS:
         for kind in (torch.float32, torch.bfloat16):
             three, one = three_or_one(width, kind)
-            print(f"| {width} | {str(kind).removeprefix('torch.')} | {three * 1e3:.1f} | {one * 1e3:.1f} |")
+            print(f"| {width} | {in_words(kind)} | {three * 1e3:.1f} | {one * 1e3:.1f} |")
 
 
 if __name__ == "__main__":
