@@ -41,7 +41,7 @@ def one_huggingface(args: argparse.Namespace, model: str, precision: str) -> flo
     words = ["--only_hf", model, "--precisions", precision]
     for name in ("batch_size", "seq_length", "updates"):
         words += [f"--{name}", str(getattr(args, name))]
-    return float(json.loads(output([sys.executable, __file__, *words]).splitlines()[-1]))
+    return float(json.loads(output([sys.executable, __file__, *words])[0].splitlines()[-1]))
 
 
 def huggingface(args: argparse.Namespace) -> float:

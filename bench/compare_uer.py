@@ -42,9 +42,8 @@ def uer_speed(args: argparse.Namespace, model: str, precision: str) -> float:
         shape |= {"data_processor": "mlm", "target": ["mlm"]}
         (folder / "config.json").write_text(json.dumps(shape))
         (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-        (folder / "models").symlink_to(
-            uer / "models"
-        )  # files that UER-py opens by their paths from where it is started
+        # Files that UER-py opens by their paths from where it is started.
+        (folder / "models").symlink_to(uer / "models")
         draw = random.Random(1)
         texts = ("".join(draw.choices(VOCABULARY[5:], k=args.seq_length - 2)) for _ in range(20 * args.batch_size))
         (folder / "corpus.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -55,7 +54,7 @@ def uer_speed(args: argparse.Namespace, model: str, precision: str) -> float:
         words = ["--config_path", str(folder / "config.json"), "--output_model_path", str(folder / "model.bin")]
         words += ["--batch_size", str(args.batch_size), "--report_steps", str(args.updates)]
         words += ["--total_steps", str(2 * args.updates)]
-        said = output([sys.executable, str(uer / "pretrain.py"), *shared, *words], folder)
+        _, said = output([sys.executable, str(uer / "pretrain.py"), *shared, *words], folder)
         return float(re.findall(r"\|\s*([\d.]+) tokens/s", said)[-1])
 
 

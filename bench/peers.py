@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.ranks import ROOT
+
 WARM_UP = 3
 """Updates before the clock runs."""
 
@@ -46,9 +47,7 @@ def compare(args: argparse.Namespace, name: str, peer: Measure) -> None:
                 theirs = max(theirs, peer(args, model, precision))
                 ours = max(ours, our_speed(args, model, precision))
             ratio = ours / theirs
-            found.append(
-                {"model": model, "precision": precision, "peer": theirs, "uer_ds": ours, "ratio": ratio},
-            )
+            found.append({"model": model, "precision": precision, "peer": theirs, "uer_ds": ours, "ratio": ratio})
             print(f"| {model} | {precision} | {theirs:,.0f} | {ours:,.0f} | {ratio:.2f} |", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"peer": name, "figures": found}, indent=1))
@@ -65,9 +64,9 @@ def our_speed(args: argparse.Namespace, model: str, precision: str) -> float:
         return float(json.loads(path.read_text())["tokens_per_second"])
 
 
-def output(command: list[str], folder: Path | None = None) -> str:
-    """What a command prints, on both channels; ends this process with its words when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
+def output(command: list[str], folder: Path | None = None) -> tuple[str, str]:
+    """What a command prints, on stdout and on stderr; ends this process with its words when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout[-4000:]}")
-    return done.stdout
+        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout, done.stderr

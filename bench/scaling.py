@@ -22,8 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.peers import ROOT
-from bench.ranks import run_ranks
+from bench.ranks import ROOT, run_ranks
 
 BANDWIDTH = """
 import os

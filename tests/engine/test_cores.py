@@ -89,6 +89,7 @@ def test_what_a_launcher_has_bound_stays(tmp_path: Path) -> None:
     assert shares([cpus("0,16"), cpus("1,17")], cores) == [Share(1), Share(1)]
     sockets = [cpus("0-7,16-23")] * 2 + [cpus("8-15,24-31")] * 2
     assert shares(sockets, cores) == [Share(4)] * 4
+    assert shares(sockets, cores, allowed=4) == [Share(1)] * 4  # a limit is that of all, wherever they are bound
 
 
 @pytest.mark.parametrize("name", BINDING)
@@ -115,7 +116,7 @@ def test_lists_are_read_and_written(text: str) -> None:
     assert ranges(cpu_list(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "\n", "none", "1-x"])
+@pytest.mark.parametrize("text", ["", "\n", "none", "1-x", "0,x"])
 def test_no_list_is_empty(text: str) -> None:
     assert cpu_list(text) == frozenset()
 

@@ -48,6 +48,8 @@ def test_the_narrowest_group_holds(system: System) -> None:
     assert (memory_left(root), cores_allowed(root)) == (2, 0.5)
     system({f"{job}/memory.current": "9"})
     assert memory_left(root) == 0
+    system({f"{job}/memory.stat": "anon 4\nactive_file 1\ninactive_file 5"})
+    assert memory_left(root) == 3  # what was only read from files can go
 
 
 def test_a_container_sees_its_own_group_as_the_root(system: System) -> None:
@@ -69,6 +71,14 @@ def test_version_1_has_a_tree_for_each_controller(system: System) -> None:
     assert (memory_left(root), cores_allowed(root)) == (inf, inf)
     system({f"{memory}/memory.limit_in_bytes": "4096", f"{cpu}/cpu.cfs_quota_us": "150000"})
     assert (memory_left(root), cores_allowed(root)) == (3996, 1.5)
+
+
+def test_version_1_under_another_order_of_names(system: System) -> None:
+    quota = {"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "200000"}
+    root = system({"proc/self/cgroup": "1:cpuacct,cpu:/", **quota})
+    system({"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000"})
+    (root / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
+    assert cores_allowed(root) == 2
 
 
 def test_nonsense_is_no_limit(system: System) -> None:

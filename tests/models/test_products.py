@@ -65,6 +65,21 @@ def test_what_only_one_side_wants(by_onednn: list[int]) -> None:
     assert len(by_onednn) == 4
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_frozen_weight_keeps_no_input(kind: torch.dtype, by_onednn: list[int]) -> None:
+    """Adapters freeze all other weights, and what these have read need not stay."""
+    if kind == torch.bfloat16 and not products.multiplies_bfloat16():
+        pytest.skip("this CPU does not multiply bfloat16 by oneDNN")
+    x, weight, bias = (torch.randn(shape, dtype=kind) for shape in ((2, 4, 5), (3, 5), (3,)))
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda x: x):
+        y = products.linear(x.requires_grad_(), weight, bias)
+    assert kept == [weight.shape] and by_onednn
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, weight.sum(0).expand_as(x), rtol=2**-7, atol=1e-2)
+
+
 def test_products_without_gradients() -> None:
     a, b = torch.randn(7, 5), torch.randn(5, 9)
     torch.testing.assert_close(products.matmul(a, b), a @ b)

@@ -47,6 +47,7 @@ def test_right_predictions_are_counted() -> None:
     labels = layer(hidden).argmax(-1)
     labels[:5] = (labels[:5] + 1) % VOCABULARY
     assert layer(hidden, labels)[1] == 15
+    assert layer(hidden[:5], labels[:5])[1] == 0
 
 
 def test_of_equal_logits_the_first_counts() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import shutil
 import sys
@@ -18,6 +17,7 @@ from tests.runs.test_bad_input import small_disk as small_disk
 from uer_ds.cli.main import main
 from uer_ds.doctor import machine
 from uer_ds.doctor.findings import ERROR, OK, WARNING, Finding, examine, told, worst
+from uer_ds.engine.cores import cores_here
 from uer_ds.launch.place import Place
 
 ALONE = Place("none", 0, 1, 0, 1, "127.0.0.1", 0)
@@ -139,7 +139,7 @@ def test_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_devices_and_threads() -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = cores_here()
     (many,) = machine.devices("cpu", 0, ALONE, {"OMP_NUM_THREADS": str(4 * cores)})
     assert (many.status, f"OMP_NUM_THREADS={cores}" in many.remedy) == (WARNING, True)
     eight = Place("deepspeed", 0, 8, 0, 8, "127.0.0.1", 1)

@@ -102,7 +102,7 @@ def test_the_run_can_be_read_back(under_deepspeed: Path) -> None:
     "launcher",
     [
         ["torchrun", "--nproc_per_node", "2", "--master_port", "29622", DOOR],
-        ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2", sys.executable, DOOR],
+        ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", sys.executable, DOOR],
         [sys.executable, DOOR, "--world_size", "2", "--gpu_ranks", "0", "1", "--master_ip", "tcp://localhost:29623"],
     ],
     ids=["torchrun", "mpirun", "page command"],
@@ -111,13 +111,15 @@ def test_other_launchers_give_the_same_run(
     launcher: list[str], material: Path, under_deepspeed: Path, tmp_path: Path, run: Run
 ) -> None:
     output = tmp_path / "run"
-    done = run(*launcher, *options(material, output), MASTER_PORT="29624" if launcher[0] == "mpirun" else "")
+    port = "29624" if launcher[0] == "mpirun" else ""
+    done = run(*launcher, *options(material, output), MASTER_PORT=port)
     assert losses(output) == losses(under_deepspeed)
     own = frozenset(os.sched_getaffinity(0))
     share = share_of(0, [own, own], physical_cores(own), cores_allowed(), {})
+    threads = "1 thread" if share.threads == 1 else f"{share.threads} threads"
+    where = f" on CPU {ranges(share.cpus)}" if share.cpus else ""
     (engine,) = [line for line in done.stdout.splitlines() if line.startswith("engine ")]
-    assert f"{share.threads} thread" in engine
-    assert engine.endswith(f" on CPU {ranges(share.cpus)}, launcher {PLACES[launcher[0]]}") == bool(share.cpus)
+    assert engine.endswith(f"{threads}{where}, launcher {PLACES[launcher[0]]}")
 
 
 def test_slurm_steps_find_each_other(material: Path, under_deepspeed: Path, tmp_path: Path) -> None:

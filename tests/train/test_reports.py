@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,33 @@ def test_what_is_not_finite_becomes_null_and_stays_off_the_board(tmp_path: Path)
     board.Reload()
     assert [(event.step, event.value) for event in board.Scalars("train/loss")] == [(2, 1.5)]
     assert [event.value for event in board.Scalars("train/skipped_updates")] == [1.0, 0.0]
+
+
+class Channel(io.StringIO):
+    """A stdin or stdout that is a terminal, or is not."""
+
+    def __init__(self, is_terminal: bool):
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stdin", "bar"),
+    [(True, Channel(True), True), (True, Channel(False), False), (True, None, False), (False, Channel(True), False)],
+)
+def test_a_bar_only_where_somebody_sits(
+    stdout: bool, stdin: Channel | None, bar: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mpirun gives its processes a terminal to write to and a pipe to read from."""
+    written = Channel(stdout)
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    console = reports.Console(4, 0)
+    console.say("model      of a test")
+    console.advance(2)
+    console.close()
+    assert ("training" in written.getvalue()) == bar
+    assert "model      of a test\n" in written.getvalue()
 
 
 @pytest.mark.parametrize(("losses", "expected"), [((4.0, math.nan, 2.0), (3.0, 1)), ((math.nan, math.nan), (None, 2))])

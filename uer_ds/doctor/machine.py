@@ -19,7 +19,8 @@ import torch
 
 from uer_ds.doctor.findings import Finding, error, ok, warning
 from uer_ds.doctor.hidden import HIDDEN_PREFIX
-from uer_ds.engine.cores import cores_here
+from uer_ds.engine.cores import cores_here, threads_chosen
+from uer_ds.engine.job_limits import memory_left
 from uer_ds.launch.place import Place
 
 TESTED_DEEPSPEED = "0.19."
@@ -44,8 +45,8 @@ def devices(kind: str, count: int, place: Place, environ: Mapping[str, str]) -> 
     here = place.local_world_size
     if kind == "cpu":
         cores = cores_here()
-        share = max(1, cores // here)  # what a run takes where nobody says anything
-        threads = int(environ.get("OMP_NUM_THREADS", share))
+        share = max(1, cores // here)  # what a run takes where a launcher has not given each process its own cores
+        threads = int(environ["OMP_NUM_THREADS"]) if threads_chosen(environ) else share
         found = f"no accelerator; {cores} cores, {here} processes here, {threads} threads each"
         if shutil.which("nvidia-smi") and not torch.version.cuda:
             yield warning("devices", f"{found}; an NVIDIA driver is there", "install a torch that was built for CUDA")
@@ -66,7 +67,7 @@ def devices(kind: str, count: int, place: Place, environ: Mapping[str, str]) -> 
 
 def memory(needed: float) -> Iterator[Finding]:
     """Free memory of this machine against `needed` bytes of all its processes; 0: unknown."""
-    free = psutil.virtual_memory().available
+    free = min(psutil.virtual_memory().available, memory_left())
     found = f"{free / 1e9:.1f} GB free" + (f", about {needed / 1e9:.1f} GB needed" if needed else "")
     if needed > free:
         yield error("memory", found, "fewer processes on a machine, a smaller model, or --ds_config zero3")

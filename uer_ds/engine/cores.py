@@ -44,13 +44,13 @@ def share_of(
 
     Args:
         masks: of each process: the processors it may run on.
-        cores: of the machine, neighbours beside each other (`physical_cores`).
+        cores: neighbours beside each other (`physical_cores`); those outside the process's mask are passed over.
         allowed: cores' time that all of them together may take; infinite: no limit.
     """
     own = masks[position]
     mine = [core & own for core in cores if core & own]
     sharing = Counter(masks)[own]
-    threads = max(1, math.floor(min(allowed, len(mine))) // sharing)
+    threads = max(1, math.floor(min(allowed / len(masks), len(mine) / sharing)))
     is_free = len(masks) == sharing > 1 and not any(name in environ for name in BINDING)
     if is_free and len(mine) >= sharing and allowed >= len(mine):  # a limit of time is not one of places
         first, last = (len(mine) * edge // sharing for edge in (position, position + 1))
@@ -82,10 +82,11 @@ def physical_cores(cpus: Cpus, root: Path = MACHINE) -> list[Cpus]:
 def cpu_list(text: str) -> Cpus:
     """The kernel's lists of processors: "0-2,8" -> 0, 1, 2, 8. Nothing for what is none."""
     found = set[int]()
-    with suppress(ValueError):
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            found.update(range(int(first), int(last or first) + 1))
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            return frozenset()
+        found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
 
 
@@ -114,7 +115,7 @@ def use_cores(group: Group | None = None, *, bind: bool = False) -> None:
 
 
 def threads_in_words() -> str:
-    """For the first lines of a run: how many threads, and where they run if not anywhere."""
+    """For the first lines of a run: how many threads, and where they run if not anywhere, whoever has said so."""
     threads, own = torch.get_num_threads(), _own()
     words = "1 thread" if threads == 1 else f"{threads} threads"
     return words if len(own) == os.cpu_count() else f"{words} on CPU {ranges(own)}"

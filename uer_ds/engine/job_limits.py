@@ -1,8 +1,8 @@
 """What a job or container may use of its machine: memory and processor time, as the kernel limits them (cgroups).
 
-Both versions are read, and every group above the own one counts: the narrowest holds. Another system than Linux, or
-files that cannot be read: no limit. Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory,
-scheduler/sched-bwc.
+Both versions are read (of both at once, version 2 only where it is mounted as usual), and every group above the own
+one counts: the narrowest holds. Files that are not there or cannot be read: no limit. Source: the kernel's
+admin-guide/cgroup-v2 and cgroup-v1/memory, scheduler/sched-bwc.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ UNLIMITED = 2**60
 
 
 def memory_left(root: Path = MACHINE) -> float:
-    """Bytes that the job may have besides what it has; infinite: no limit."""
+    """Bytes that the job may have besides what it has; infinite: no limit.
+
+    What was read from files a while ago and is still in memory counts as free: the kernel drops it when asked for more.
+    """
     left = math.inf
     for version, folder in _groups(root, "memory"):
-        limit, used = ("max", "current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
+        limit, used, dropped = (
+            ("max", "current", "") if version == 2 else ("limit_in_bytes", "usage_in_bytes", "total_")
+        )
         most, now = _numbers(folder / f"memory.{limit}"), _numbers(folder / f"memory.{used}")
         if most and now and most[0] < UNLIMITED:
-            left = min(left, most[0] - now[0])
+            left = min(left, most[0] - now[0] + _of_statistics(folder, f"{dropped}inactive_file"))
     return max(0.0, left)
 
 
@@ -50,12 +55,22 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
         _, controllers, own = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        mounted = root / "sys/fs/cgroup" / controllers.removeprefix("name=")
+        mounted = root / "sys/fs/cgroup" / (controller if controllers else "")
+        if not mounted.is_dir():  # "cpu" is usually a link to the folder of "cpu,cpuacct"
+            mounted = mounted.parent / controllers
         folder = mounted / own.strip("/")
         for group in (folder, *folder.parents):
             yield (1 if controllers else 2), group
             if group == mounted:
                 break
+
+
+def _of_statistics(folder: Path, name: str) -> float:
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(value) for field, _, value in (line.partition(" ") for line in lines) if field == name), 0.0)
 
 
 def _numbers(file: Path) -> list[float]:

@@ -7,7 +7,6 @@ trees see all rows: the test data chooses nothing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from uer_ds.config.model import read_json_object
 from uer_ds.config.trials import StackConfig
+from uer_ds.engine.cores import cores_here
 from uer_ds.errors import UserError
 from uer_ds.finetune.metrics import classification_scores, needed
 from uer_ds.finetune.output import prediction_file
@@ -95,7 +95,7 @@ class Training:
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Of LightGBM: several classes, the same trees at every run."""
         fixed = {"objective": "multiclass", "num_class": self.classes_num, "verbosity": -1}
-        threads = max(1, min(len(os.sched_getaffinity(0)), self.features.size // NUMBERS_A_THREAD))
+        threads = max(1, min(cores_here(), self.features.size // NUMBERS_A_THREAD))
         return {
             **given,
             **fixed,

@@ -1,11 +1,12 @@
 """Matrix products of linear layers, by the library that is fastest on this processor.
 
-torch multiplies float32 matrices on x86 by Intel's MKL, which was measured to leave half of AVX-512 unused on an AMD
-EPYC (bench/products.py). oneDNN, which torch ships too and takes for bfloat16, does not: twice as fast there, in
-float32 throughout, with sums in another order. The choice is made by the processor and not by a stopwatch, so that a
-run that goes on there is the run that was never stopped, bit for bit. Regions that torch.compile makes, and layers that
-others put in the place of ours (DeepSpeed's tensor parallelism, peft's adapters), stay with torch's choice. N rows, I
-inputs, O outputs.
+torch multiplies float32 matrices on x86 by Intel's MKL, which was measured to leave half of full-width AVX-512 unused
+on an AMD EPYC (bench/products.py). oneDNN, which torch ships too, does not: twice as fast there (a tenth where a core
+makes AVX-512 in halves), in float32 throughout, with sums in another order. In bfloat16 torch takes oneDNN by itself,
+but fills the result with the bias before, which oneDNN can add. The choice is made by the processor and not by a
+stopwatch, so that a run that goes on there is the run that was never stopped, bit for bit. Regions that torch.compile
+makes, and layers that others put in the place of ours (DeepSpeed's tensor parallelism, peft's adapters), stay with
+torch's choice. N rows, I inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def weight_gradient(upstream: Tensor, x: Tensor) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)  # adapters freeze most weights
+        ctx.shape = x.shape
         return _onednn(x, weight, bias)
 
     @staticmethod
@@ -60,7 +63,7 @@ class _Linear(torch.autograd.Function):
         rows = upstream.reshape(-1, upstream.size(-1)).contiguous()  # of a sum all rows are one in memory
         x_grad = weight_grad = bias_grad = None
         if ctx.needs_input_grad[0]:
-            x_grad = matmul(rows, weight).view_as(x)
+            x_grad = matmul(rows, weight).view(ctx.shape)
         if ctx.needs_input_grad[1]:
             weight_grad = weight_gradient(rows, x.reshape(-1, x.size(-1)))
         if ctx.needs_input_grad[2]:
@@ -93,7 +96,11 @@ def _on_cpu_as(kind: torch.dtype, left: Tensor, right: Tensor) -> bool:
 @cache
 def multiplies_bfloat16() -> bool:
     """Whether oneDNN multiplies bfloat16 on this machine's CPU, as torch asks it."""
-    return _has_linear() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return (
+        _has_linear()
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
 
 
 @cache
