@@ -96,7 +96,7 @@ def test_what_a_launcher_has_bound_stays(tmp_path: Path) -> None:
 def test_the_user_s_word_counts(name: str) -> None:
     cores = [cpus("0"), cpus("1")]
     assert share_of(0, [cpus("0-1")] * 2, cores, inf, {name: "false"}) == Share(1)
-    assert share_of(0, [cpus("0-1")] * 2, cores, inf, {"OMP_NUM_THREADS": "1"}) == Share(1, cpus("0"))
+    assert share_of(0, [cpus("0-1")] * 2, cores, inf, {"OMP_NUM_THREADS": "1", name: ""}) == Share(1, cpus("0"))
 
 
 def test_a_limit_of_time_is_shared_as_threads(tmp_path: Path) -> None:

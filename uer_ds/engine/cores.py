@@ -51,7 +51,7 @@ def share_of(
     mine = [core & own for core in cores if core & own]
     sharing = Counter(masks)[own]
     threads = max(1, math.floor(min(allowed / len(masks), len(mine) / sharing)))
-    is_free = len(masks) == sharing > 1 and not any(name in environ for name in BINDING)
+    is_free = len(masks) == sharing > 1 and not any(environ.get(name) for name in BINDING)
     if is_free and len(mine) >= sharing and allowed >= len(mine):  # a limit of time is not one of places
         first, last = (len(mine) * edge // sharing for edge in (position, position + 1))
         return Share(threads, frozenset().union(*mine[first:last]))
