@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from tests.toy_dataset import random_documents, row_options, toy_dataset
-from uer_ds.data.batch import Batch
-from uer_ds.data.blend import Blend
-from uer_ds.data.loader import Loader, require_samples
+from uer_ds.data.batch import IGNORE, Batch
+from uer_ds.data.blend import Blend, StaticSamples
+from uer_ds.data.loader import Loader, lengths_of_samples, require_samples
 from uer_ds.data.sampler import Sampler
 from uer_ds.errors import UserError
+from uer_ds.objectives.causal_lm import CausalLanguageModel
 from uer_ds.objectives.mlm import MaskedLanguageModel
 
 
@@ -145,6 +146,67 @@ def test_a_blend_names_the_dataset_that_cannot_be_read(tmp_path: Path) -> None:
     loader = Loader(blend, Sampler(len(blend), 7), 0, 1, 16, 1)
     with pytest.raises(UserError, match=r"/b: samples \[.*Input/output error"):
         take(loader, 4)
+
+
+def padded_objectives(folder: Path) -> dict[str, Any]:
+    """Objectives of one document a row, by a word that says what they are."""
+    documents = random_documents(60, 40)
+    mlm, lm = (
+        kind(toy_dataset(folder / name, documents), row_options(32, no_packing=True))
+        for name, kind in (("mlm", MaskedLanguageModel), ("lm", CausalLanguageModel))
+    )
+    return {"mlm": mlm, "lm": lm, "blend": Blend([mlm, mlm], (3, 1), 7), "static": StaticSamples(mlm, 2)}
+
+
+@pytest.mark.parametrize("kind", ["mlm", "lm", "blend", "static"])
+def test_lengths_are_those_of_the_rows(kind: str, tmp_path: Path) -> None:
+    objective = padded_objectives(tmp_path)[kind]
+    numbers = np.arange(len(objective))
+    tell = lengths_of_samples(objective)
+    assert tell is not None
+    for epoch in (0, 5):
+        epochs = np.full_like(numbers, epoch)
+        found = (objective.batch(epochs, numbers).segments > 0).sum(1)
+        assert tell(epochs, numbers).tolist() == found.tolist() and len(set(found.tolist())) > 10
+
+
+def test_full_rows_tell_no_lengths(tmp_path: Path, objective: MaskedLanguageModel) -> None:
+    assert lengths_of_samples(objective) is None
+    assert lengths_of_samples(Blend([objective, *padded_objectives(tmp_path).values()], (), 7)) is None
+
+
+def test_micro_batches_of_like_lengths_are_cut(tmp_path: Path) -> None:
+    """Nothing but padding goes, and two ranks with four micro-batches read much less of it than one batch has."""
+    objective = padded_objectives(tmp_path)["mlm"]
+    sampler = Sampler(len(objective), 7, lengths=lengths_of_samples(objective))
+    parts = [Loader(objective, sampler, rank, 2, 4, 4, trim=8) for rank in range(2)]
+    batches = [batch for loader in parts for batch in next(loader)]
+    assert all(batch.ids.size(1) % 8 == 0 and batch.ids.is_contiguous() for batch in batches)
+    assert len({batch.ids.size(1) for batch in batches}) > 2
+    [whole] = next(Loader(objective, Sampler(len(objective), 7), 0, 1, 32, 1))
+    rows = [(ids[s > 0].tolist(), m[s > 0].tolist()) for b in [whole] for ids, s, m in rows_of(b)]
+    cut = [(ids[s > 0].tolist(), m[s > 0].tolist()) for b in batches for ids, s, m in rows_of(b)]
+    assert sorted(cut) == sorted(rows)
+    real = sum(len(ids) for ids, _ in rows)
+    assert real <= sum(batch.ids.numel() for batch in batches) < 1.3 * real < whole.ids.numel()
+    assert all(batch.label_counts() == {"mlm": int((batch.labels["mlm"] != IGNORE).sum())} for batch in batches)
+
+
+def rows_of(batch: Batch) -> Any:
+    return zip(batch.ids, batch.segments, batch.labels["mlm"], strict=True)
+
+
+def test_a_decoder_s_rows_are_cut_for_themselves() -> None:
+    ids = torch.arange(1, 41).reshape(2, 20)
+    segments = torch.zeros(2, 20, dtype=torch.long)
+    segments[0, :9], segments[1, :3] = 1, 1
+    answers = Batch(ids[:, :12], segments[:, 2:14])  # 7 and 1 real tokens
+    batch = Batch(ids, segments, labels={"lm": ids[:, :12], "cls": ids[:, 0]}, decoder=answers).trimmed(4)
+    assert batch.ids.shape == (2, 12) and batch.decoder is not None and batch.decoder.ids.shape == (2, 8)
+    assert batch.labels["lm"].shape == (2, 8) and batch.labels["cls"].shape == (2,)
+    assert Batch(ids, torch.zeros_like(ids)).trimmed(8).ids.shape == (2, 8)
+    assert Batch(ids, torch.ones_like(ids)).trimmed(8).ids.shape == (2, 20)  # a multiple would be longer
+    assert Batch(ids, segments, second=answers).trimmed(4).ids.shape == (2, 20)
 
 
 def test_batches_are_pinned_where_that_is_wanted(

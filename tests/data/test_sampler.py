@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,25 @@ def test_changing_the_world_size_in_the_middle_of_an_epoch_loses_and_repeats_not
                 seen += pairs(share)
         consumed += world_size * batch_size
     assert consumed == 60 and sorted(seen) == [(0, n) for n in range(60)]
+
+
+@pytest.mark.parametrize(("world_size", "batch_size", "accumulation"), [(1, 4, 6), (3, 4, 2), (4, 6, 1), (1, 24, 1)])
+def test_lengths_order_an_update_and_leave_it_what_it_is(world_size: int, batch_size: int, accumulation: int) -> None:
+    def lengths(epochs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return numbers * 7919 % 50 + epochs
+
+    plain, sorting = Sampler(100, seed=3), Sampler(100, seed=3, lengths=lengths)
+    shares = [sorting.share(96, rank, world_size, batch_size, accumulation) for rank in range(world_size)]
+    assert all(len(share) == accumulation and all(len(e) == batch_size for e, _ in share) for share in shares)
+    union = [pair for share in shares for samples in share for pair in pairs(samples)]
+    assert sorted(union) == sorted(pairs(plain.update(96, 24))) and len(union) == 24
+    if world_size * accumulation == 1:
+        assert union == pairs(plain.update(96, 24))  # nothing to put together
+        return
+    micros = [np.concatenate([lengths(*share[micro]) for share in shares]) for micro in range(accumulation)]
+    assert all(before.min() >= after.max() for before, after in pairwise(micros))
+    longest = [[lengths(*samples).max() for samples in share] for share in shares]
+    assert all(first >= later for one, other in pairwise(longest) for first, later in zip(one, other, strict=True))
 
 
 def test_huge_epochs_cost_no_memory() -> None:

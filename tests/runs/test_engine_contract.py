@@ -42,8 +42,9 @@ def plans(material: Path, folder: Path) -> dict[str, dict[str, Any]]:
         }
 
     runs = {name: entry(name, ds_config=name) for name in (*STAGES, *HALF)}
-    runs["accumulated"] = entry("accumulated", ds_config="zero2", batch_size=8, accumulation_steps=2, total_steps=40)
-    runs["padded"] = entry("padded", ds_config="zero1", no_packing=True)
+    micro = {"batch_size": 8, "accumulation_steps": 2, "total_steps": 40}
+    runs["accumulated"] = entry("accumulated", ds_config="zero2", **micro)
+    runs["padded"] = entry("padded", ds_config="zero1", no_packing=True, **micro)
     runs["recomputed"] = entry("recomputed", ds_config="zero3", deepspeed_checkpoint_activations=True)
     for name, case in RESUMED.items():
         options = {"total_steps": SHORT, "dropout": 0.1, "report_steps": 3, **case}

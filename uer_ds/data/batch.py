@@ -77,6 +77,27 @@ class Batch:
             second=self.second.map(function) if self.second else None,
         )
 
+    def trimmed(self, multiple: int) -> Batch:
+        """Without the columns at the end that are padding in every row; so many stay that `multiple` divides them.
+
+        A batch with a second stream, and labels of whole rows, are left as they are.
+        """
+        if self.second is not None:
+            return self
+        decoder = self.decoder.trimmed(multiple) if self.decoder else None
+        real = (self.segments > 0).any(0).nonzero()
+        longest = int(real[-1]) + 1 if len(real) else 1
+        width = min(-(-longest // multiple) * multiple, self.ids.size(1))
+        labelled = decoder.ids.size(1) if decoder else width
+        return Batch(
+            ids=self.ids[:, :width],
+            segments=self.segments[:, :width],
+            positions=None if self.positions is None else self.positions[:, :width],
+            documents=None if self.documents is None else self.documents[:, :width],
+            labels={name: labels[:, :labelled] if labels.ndim > 1 else labels for name, labels in self.labels.items()},
+            decoder=decoder,
+        ).map(Tensor.contiguous)
+
     def part(self, number: int, count: int) -> Batch:
         """Columns `number` x S / `count` and on of every row, S / `count` of them; for a batch without decoder.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.loader import Objective, make_batch, notes_on_samples, require_samples
+from uer_ds.data.loader import Objective, lengths_of_samples, make_batch, notes_on_samples, require_samples
 from uer_ds.data.permutation import permute
 from uer_ds.errors import UserError
 
@@ -43,6 +43,8 @@ class Blend:
         self._sizes = sizes
         self._counts = apportion(shares, int(sizes.sum()))  # samples of each part in an epoch
         self._ends = np.cumsum(self._counts)
+        all_tell = all(lengths_of_samples(part) for part in parts)
+        self.lengths = self._lengths_of_parts if all_tell else None
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -54,6 +56,14 @@ class Blend:
             batches.append(make_batch(part, own_epochs, own_numbers))
             rows.append(places)
         return merge(batches, torch.from_numpy(np.argsort(np.concatenate(rows))))
+
+    def _lengths_of_parts(self, epochs: Ints, numbers: Ints) -> Ints:
+        lengths = np.zeros(len(numbers), dtype=np.int64)
+        for part, places, own_epochs, own_numbers in self.origins(epochs, numbers):
+            tell = lengths_of_samples(part)
+            assert tell is not None
+            lengths[places] = tell(own_epochs, own_numbers)
+        return lengths
 
     def origins(self, epochs: Ints, numbers: Ints) -> Iterator[tuple[Objective, Ints, Ints, Ints]]:
         """Where the samples come from: each part with the places of its samples, its own epochs and its own numbers."""
@@ -85,7 +95,7 @@ class StaticSamples:
 
     def __init__(self, objective: Objective, copies: int):
         self.spec, self.dataset = objective.spec, objective.dataset
-        self.notes = notes_on_samples(objective)
+        self.notes, self.lengths = notes_on_samples(objective), lengths_of_samples(objective)
         self._objective, self._copies = objective, copies
 
     def __len__(self) -> int:

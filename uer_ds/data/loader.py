@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.data.batch import Batch
-from uer_ds.data.sampler import Sampler
+from uer_ds.data.sampler import Lengths, Sampler
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import ObjectiveSpec
 
@@ -45,7 +45,8 @@ class Objective(Samples, Protocol):
         spec: name, model targets, what it reads.
         dataset: where the tokens come from (`folder`, `documents`, `items`, `tokens`).
 
-    One that leaves something of the dataset out says so in `notes` (see `notes_on_samples`).
+    One that leaves something of the dataset out says so in `notes` (see `notes_on_samples`). One that pads its rows may
+    tell their `lengths` (see `lengths_of_samples`).
     """
 
     spec: ObjectiveSpec
@@ -65,6 +66,7 @@ class Loader:
         workers: background threads; 0 prepares a batch when it is asked for.
         prefetch: updates that are prepared ahead.
         stop: end when this many samples are consumed (the last update is whole); None: never.
+        trim: leave out columns that are padding in all rows of a micro-batch, to a multiple of this; None: keep them.
         pin_memory: put batches into page-locked memory, for copies to a GPU that overlap with work.
         stalled: called with the seconds waited, every `stall_seconds` that a batch does not come.
     """
@@ -81,6 +83,7 @@ class Loader:
         workers: int = 0,
         prefetch: int = 2,
         stop: int | None = None,
+        trim: int | None = None,
         pin_memory: bool = False,
         stalled: Callable[[float], None] | None = None,
         stall_seconds: float = 60.0,
@@ -91,7 +94,7 @@ class Loader:
         self._layout = (rank, world_size, batch_size, accumulation)
         self._sequences = world_size * batch_size * accumulation
         self._ahead = max(1, prefetch) if workers else 0
-        self._stop, self._pin_memory = stop, pin_memory
+        self._stop, self._trim, self._pin_memory = stop, trim, pin_memory
         self._stalled, self._stall_seconds = stalled, stall_seconds
         threads = workers or (1 if stalled else 0)  # whoever is to say that a batch does not come must not make it
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader") if threads else None
@@ -151,6 +154,8 @@ class Loader:
 
     def _make(self, epochs: Ints, numbers: Ints) -> Batch:
         batch = make_batch(self._samples, epochs, numbers)
+        if self._trim:
+            batch = batch.trimmed(self._trim)
         return batch.pin_memory() if self._pin_memory else batch
 
 
@@ -171,6 +176,11 @@ def make_batch(samples: Samples, epochs: Ints, numbers: Ints) -> Batch:
 def notes_on_samples(samples: Samples) -> tuple[str, ...]:
     """What the user should know about the samples: what gave none and why."""
     return tuple(getattr(samples, "notes", ()))
+
+
+def lengths_of_samples(samples: Samples) -> Lengths | None:
+    """What tells how many tokens samples have before they are read; None where nothing does, or rows are full."""
+    return getattr(samples, "lengths", None)
 
 
 def require_samples(objective: Objective) -> None:

@@ -126,6 +126,12 @@ class DocumentRows:
         starts = self._stream.table.document_starts(documents, BRACKETS) + pieces * self._stride
         return self._stream.read_first(starts, self._stride + self._overlap)
 
+    def lengths(self, numbers: Ints) -> Ints:
+        """Real tokens in the first S columns of each of these rows, [B]."""
+        documents, pieces = self._index.locate(numbers)
+        starts, ends = (self._stream.table.document_starts(documents + step, BRACKETS) for step in (0, 1))
+        return np.minimum(ends - starts - pieces * self._stride, self._stride)
+
     def _count_pieces(self, documents: Ints) -> Ints:
         lengths = np.diff(self._stream.table.document_starts(documents, BRACKETS)) - self._overlap
         return np.maximum(1, -(-lengths // self._stride))
@@ -158,6 +164,11 @@ class PieceIndex:
         which = (ends <= rest[:, None]).sum(axis=1)
         rows = np.arange(len(numbers))
         return documents[rows, which], rest - np.where(which > 0, ends[rows, which - 1], 0)
+
+
+def row_lengths(rows: PackedRows | DocumentRows) -> Callable[[Ints, Ints], Ints] | None:
+    """(epochs, numbers) -> tokens of each row; None where all rows are full."""
+    return None if isinstance(rows, PackedRows) else lambda _, numbers: rows.lengths(numbers)
 
 
 def open_rows(stream: TokenStream, seq_length: int, packed: bool, overlap: int = 0) -> PackedRows | DocumentRows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
-from uer_ds.data.windows import Rows, TokenStream, open_rows
+from uer_ds.data.windows import Rows, TokenStream, open_rows, row_lengths
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Ints, labels_where, row_batch
 from uer_ds.objectives.options import RowOptions
@@ -27,6 +27,7 @@ class CausalLanguageModel:
         pad, cls, sep = options.special_ids(self.spec)
         stream = TokenStream(TokenTable(dataset), cls, sep, pad)
         self._rows = open_rows(stream, options.seq_length, options.packed, overlap=1)
+        self.lengths = row_lengths(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)

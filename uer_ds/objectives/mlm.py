@@ -7,7 +7,7 @@ import dataclasses
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.tokens import TokenTable
-from uer_ds.data.windows import TokenStream, open_rows
+from uer_ds.data.windows import TokenStream, open_rows, row_lengths
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Ints, labels_where, make_masker, row_batch
 from uer_ds.objectives.options import RowOptions
@@ -26,6 +26,7 @@ class MaskedLanguageModel:
         pad, cls, sep = options.special_ids(self.spec)[:3]
         stream = TokenStream(table, cls, sep, pad, with_words=options.whole_word_masking)
         self._rows = open_rows(stream, options.seq_length, options.packed)
+        self.lengths = row_lengths(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -23,7 +23,7 @@ from uer_ds.config.run import AUTO, RunConfig
 from uer_ds.config.sharing import readers_in_words
 from uer_ds.data.blend import Blend, RowParts
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.loader import Loader, Objective, notes_on_samples, require_samples
+from uer_ds.data.loader import Loader, Objective, lengths_of_samples, notes_on_samples, require_samples
 from uer_ds.data.lock import FolderLock
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
@@ -82,6 +82,10 @@ def _hold(held: ExitStack, output: Path) -> None:
     held.enter_context(FolderLock(output, "--output_model_path"))
 
 
+COLUMNS = 8
+"""Padded rows of a micro-batch are cut to a multiple of so many tokens, which matrix products of 16 bits like."""
+
+
 class Trainer:
     """The parts of one run, on one rank."""
 
@@ -90,7 +94,10 @@ class Trainer:
         self.datasets = [open_dataset(path) for path in run.data.dataset_path]
         self.tokenizer: Tokenizer = self.datasets[0].load_tokenizer()
         self.objective = make_objective(run, self.datasets)
-        self.sampler = Sampler(len(self.objective), run.train.seed)
+        # Only attention passes padding over; what reads a row in order would end elsewhere.
+        self.trims = run.model.encoder == "transformer" and run.train.sequence_parallel_size == 1
+        lengths = lengths_of_samples(self.objective) if self.trims else None
+        self.sampler = Sampler(len(self.objective), run.train.seed, lengths=lengths)
         self.held_out = self._held_out_objective()
         self.identity = resuming.identity(run, self.datasets)
         self.resume_from, state = self._newest_checkpoint()
@@ -245,6 +252,7 @@ class Trainer:
             accumulation=run.accumulation,
             consumed=self.progress.samples,
             workers=run.data.loader_workers,
+            trim=COLUMNS if self.trims else None,
             pin_memory=self.engine.device.type == "cuda",
             stalled=self._stalled,
             stall_seconds=run.train.stall_seconds,
