@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from math import inf
 from pathlib import Path
 
@@ -59,7 +62,7 @@ def test_neighbours_are_by_node_and_cache_and_not_by_number(tmp_path: Path) -> N
     assert [min(core) for core in physical_cores(cpus("0-7"), root)] == [0, 1, 4, 5, 2, 3, 6, 7]
 
 
-@pytest.mark.parametrize("processes", [2, 3, 5, 7, 16])
+@pytest.mark.parametrize("processes", [2, 3, 5, 7, 8])
 def test_every_core_has_one_process(processes: int, tmp_path: Path) -> None:
     whole = cpus("0-31")
     cores = physical_cores(whole, machine(tmp_path, nodes=2, cores=8))
@@ -74,6 +77,8 @@ def test_one_process_and_too_many_are_not_bound(tmp_path: Path) -> None:
     cores = physical_cores(whole, machine(tmp_path, nodes=1, cores=4))
     assert shares([whole], cores) == [Share(4)]
     assert shares([whole] * 5, cores) == [Share(1)] * 5
+    assert shares([whole] * 4, cores) == [Share(1)] * 4  # a core each is too few, see LEAST
+    assert shares([whole] * 2, cores) == [Share(2, cpus("0-1,4-5")), Share(2, cpus("2-3,6-7"))]
 
 
 def test_what_the_user_has_set_aside_is_shared(tmp_path: Path) -> None:
@@ -94,9 +99,9 @@ def test_what_a_launcher_has_bound_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BINDING)
 def test_the_user_s_word_counts(name: str) -> None:
-    cores = [cpus("0"), cpus("1")]
-    assert share_of(0, [cpus("0-1")] * 2, cores, inf, {name: "false"}) == Share(1)
-    assert share_of(0, [cpus("0-1")] * 2, cores, inf, {"OMP_NUM_THREADS": "1", name: ""}) == Share(1, cpus("0"))
+    cores = [cpus(text) for text in "0123"]
+    assert share_of(0, [cpus("0-3")] * 2, cores, inf, {name: "false"}) == Share(2)
+    assert share_of(0, [cpus("0-3")] * 2, cores, inf, {"OMP_NUM_THREADS": "1", name: ""}) == Share(2, cpus("0-1"))
 
 
 def test_a_limit_of_time_is_shared_as_threads(tmp_path: Path) -> None:
@@ -119,6 +124,28 @@ def test_lists_are_read_and_written(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "none", "1-x", "0,x"])
 def test_no_list_is_empty(text: str) -> None:
     assert cpu_list(text) == frozenset()
+
+
+def test_all_threads_move_and_children_follow() -> None:
+    """In a process of its own, whose second thread was there before."""
+    program = """
+import os, subprocess, sys, threading
+from uer_ds.engine import cores
+wait = threading.Event()
+threading.Thread(target=wait.wait).start()
+cpu = max(os.sched_getaffinity(0))
+cores._bind(frozenset({cpu}))
+places = {frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")}
+child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"], capture_output=True)
+wait.set()
+assert len(os.listdir("/proc/self/task")) > 1
+assert places == {frozenset({cpu})} and int(child.stdout) == cpu
+print(cores.threads_in_words())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cpu = max(os.sched_getaffinity(0))
+    assert os.cpu_count() == 1 or f" on CPU {cpu}" in done.stdout
 
 
 def test_torchruns_habit_is_nobodys_choice() -> None:
