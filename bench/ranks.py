@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from uer_ds.launch.address import free_port
+from uer_ds.launch.place import LOOPBACK
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_ranks(words: Sequence[str], ranks: int, variables: Mapping[str, str]) -> list[list[str]]:
     """The lines that each process has printed. Ends this program when one of them fails."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "DS_ACCELERATOR": "cpu", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **variables}
+    common = {
+        **os.environ,
+        "DS_ACCELERATOR": "cpu",
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(free_port()),
+        **variables,
+    }
     common |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     environs = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
     with ExitStack() as stack:  # files, since a rank whose pipe is full would keep all the others waiting

@@ -26,8 +26,8 @@ BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """Variables by which users say where threads run; OMP_PROC_BIND=false says "nowhere in particular"."""
 
 LEAST = 2
-"""Cores of a share that processes are bound to: on a single one, threads that wait for messages would stand in the way
-of the one that computes (starting a model of 25,000 parameters many times took 137 seconds instead of 60)."""
+"""Cores of a share that processes are bound to. On a single one, starting a model of 25,000 parameters many times took
+137 seconds instead of 60; presumably threads that wait for messages are in the way of the one that computes."""
 
 Cpus = frozenset[int]
 """Processors as the system counts them: several to a core where it runs several threads."""
