@@ -43,7 +43,7 @@ LEVELS = {
     "cli": 8,
     "__main__": 9,
 }
-NEEDS_TORCH = {"data.batch", "data.blend", "data.loader"}
+NEEDS_TORCH = {"data.batch", "data.blend", "data.loader", "data.samples"}
 """Modules of data in flight; all other data modules are numpy only."""
 
 

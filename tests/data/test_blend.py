@@ -12,6 +12,7 @@ import torch
 from tests.toy_dataset import random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.data.blend import Blend, RowParts, StaticSamples, apportion
+from uer_ds.data.samples import Objective
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives import build_objective
@@ -20,7 +21,7 @@ from uer_ds.objectives.mlm import MaskedLanguageModel
 from uer_ds.objectives.span_corruption import SpanCorruption
 
 
-class Fake:
+class Fake(Objective):
     """An objective whose batches say which samples they hold."""
 
     spec = OBJECTIVE_SPECS["lm"]

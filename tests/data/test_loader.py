@@ -13,8 +13,9 @@ import torch
 from tests.toy_dataset import random_documents, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.data.blend import Blend, StaticSamples
-from uer_ds.data.loader import Loader, lengths_of_samples, require_samples
+from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler
+from uer_ds.data.samples import Objective, require_samples
 from uer_ds.errors import UserError
 from uer_ds.objectives.causal_lm import CausalLanguageModel
 from uer_ds.objectives.mlm import MaskedLanguageModel
@@ -89,7 +90,7 @@ def test_ranks_together_read_what_one_rank_reads(objective: MaskedLanguageModel)
     assert (alone == together).all()
 
 
-class Slow:
+class Slow(Objective):
     """An objective whose batches come when `gate` opens, or with a mistake."""
 
     def __init__(self, objective: MaskedLanguageModel, mistake: Exception | None = None):
@@ -162,7 +163,7 @@ def padded_objectives(folder: Path) -> dict[str, Any]:
 def test_lengths_are_those_of_the_rows(kind: str, tmp_path: Path) -> None:
     objective = padded_objectives(tmp_path)[kind]
     numbers = np.arange(len(objective))
-    tell = lengths_of_samples(objective)
+    tell = objective.lengths
     assert tell is not None
     for epoch in (0, 5):
         epochs = np.full_like(numbers, epoch)
@@ -171,14 +172,14 @@ def test_lengths_are_those_of_the_rows(kind: str, tmp_path: Path) -> None:
 
 
 def test_full_rows_tell_no_lengths(tmp_path: Path, objective: MaskedLanguageModel) -> None:
-    assert lengths_of_samples(objective) is None
-    assert lengths_of_samples(Blend([objective, *padded_objectives(tmp_path).values()], (), 7)) is None
+    assert objective.lengths is None
+    assert Blend([objective, *padded_objectives(tmp_path).values()], (), 7).lengths is None
 
 
 def test_micro_batches_of_like_lengths_are_cut(tmp_path: Path) -> None:
     """Nothing but padding goes, and two ranks with four micro-batches read much less of it than one batch has."""
     objective = padded_objectives(tmp_path)["mlm"]
-    sampler = Sampler(len(objective), 7, lengths=lengths_of_samples(objective))
+    sampler = Sampler(len(objective), 7, lengths=objective.lengths)
     parts = [Loader(objective, sampler, rank, 2, 4, 4, trim=8) for rank in range(2)]
     batches = [batch for loader in parts for batch in next(loader)]
     assert all(batch.ids.size(1) % 8 == 0 and batch.ids.is_contiguous() for batch in batches)

@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from uer_ds.data.sampler import Sampler, Samples
+from uer_ds.data.sampler import SampleNumbers, Sampler
 
 
-def pairs(samples: Samples) -> list[tuple[int, int]]:
+def pairs(samples: SampleNumbers) -> list[tuple[int, int]]:
     return list(zip(samples[0].tolist(), samples[1].tolist(), strict=True))
 
 

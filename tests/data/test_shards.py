@@ -13,9 +13,9 @@ import pytest
 from tests.data.stand_in import StandIn
 from uer_ds.data import shard_writer
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.lock import FolderLock
 from uer_ds.data.shards import BuildSpec, build_dataset
 from uer_ds.errors import UserError
+from uer_ds.storage.lock import FolderLock
 
 LINES = "今天天气很好\n\n第二个文档 abc\n  \n\u3000\n最后一行没有换行"
 SENTENCES = "甲一\n甲二\n\n乙一\n \n\n丙一\n丙二\n丙三"

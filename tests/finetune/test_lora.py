@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -97,8 +99,8 @@ def test_both_streams_of_a_tied_pair_keep_the_same_weights(tied: bool) -> None:
         body = build_model(model_config_from_dict({**values, "vocab_size": 30, "dropout": 0.0}))
         return TaskModel(body, PairHead(16, 2, "mean")).eval()
 
-    adapted, plain, pairs = pair_model(), pair_model(), batch()
-    pairs.second = Batch(pairs.ids.flip(0), pairs.segments)
+    adapted, plain, first = pair_model(), pair_model(), batch()
+    pairs = replace(first, second=Batch(first.ids.flip(0), first.segments))
     disturb(adapted)
     assert len([name for name, _ in adapted.named_parameters() if UP in file_name(name)]) == (2 if tied else 4)
     put(plain, merged(weights(adapted), adapters_of(weights(adapted), CONFIG)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_every_example_costs_the_cross_entropy_of_its_own_dataset() -> None:
     model, rows = several_heads(), batch(rows=4)
     answers = model(Batch(rows.ids, rows.segments), predict=True)
     assert answers.shape == (4, 5)
-    rows.labels = {"cls": torch.tensor([1, 4, 2, 0])}
+    rows = replace(rows, labels={"cls": torch.tensor([1, 4, 2, 0])})
     own = [(answers[0, :2], 1), (answers[1, 2:], 2), (answers[2, 2:], 0), (answers[3, :2], 0)]
     expected = sum(F.cross_entropy(scores[None], torch.tensor([label])) for scores, label in own) / 4
     terms = model(rows)
@@ -115,16 +116,14 @@ def test_every_example_costs_the_cross_entropy_of_its_own_dataset() -> None:
 
 
 def test_the_loss_of_one_dataset_leaves_the_other_head_alone() -> None:
-    model, rows = several_heads(), batch(rows=3)
-    rows.labels = {"cls": torch.tensor([0, 1, 1])}
+    model, rows = several_heads(), replace(batch(rows=3), labels={"cls": torch.tensor([0, 1, 1])})
     mean(model(rows)).backward()
     head: Any = model.head
     assert head.output_layers_2[0].weight.grad.abs().sum() > 0 == head.output_layers_2[1].weight.grad.abs().sum()
 
 
 def test_classes_of_other_datasets_are_not_compared_by_r_drop() -> None:
-    model, rows = several_heads(), batch(rows=4)
-    rows.labels = {"cls": torch.tensor([1, 4, 2, 0])}
+    model, rows = several_heads(), replace(batch(rows=4), labels={"cls": torch.tensor([1, 4, 2, 0])})
     first = model.head.scores(model.body.encode(rows), rows)
     second = first + torch.linspace(-1, 1, 5)
     expected = [

@@ -13,7 +13,7 @@ import pytest
 from uer_ds.config.trials import Point
 from uer_ds.errors import UserError
 from uer_ds.finetune import study as module
-from uer_ds.finetune.best_model import TRIAL_FILE, holds_trial, keep_best, trial_folder, write_trial
+from uer_ds.finetune.best_model import MUTEX_NAME, TRIAL_FILE, holds_trial, keep_best, trial_folder, write_trial
 from uer_ds.finetune.grid_report import draw, ranked, table, write_table
 from uer_ds.finetune.result import TASK_FILE
 from uer_ds.finetune.study import DONE, FAILED, PRUNED, Row, Study
@@ -175,7 +175,7 @@ def test_the_best_model_moves_to_the_output_folder(url: str, tmp_path: Path) -> 
         "tokenizer",
         TASK_FILE,
         TRIAL_FILE,
-        ".lock",
+        MUTEX_NAME,
     }
     # killed between the two steps of a better one: the study knows it, its files have not moved
     taken, other = study.take(POINTS), Study(url, "s")

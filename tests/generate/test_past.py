@@ -105,10 +105,9 @@ def anew(model: Model, prompt: Prompt, written: list[int]) -> Tensor:
         answer = 2 if model.config.mask == "causal_with_prefix" else 1
         segments = torch.tensor([[*[1] * len(prompt.ids), *[answer] * len(written)]])
         return model.logits(Batch(ids, segments))["lm"][0, -1].float()
-    source = padded([prompt.ids])
     target = torch.tensor([[*prompt.begin, *written]])
-    source.decoder = Batch(target, torch.ones_like(target))
-    return model.logits(source)["lm"][0, -1].float()
+    both = replace(padded([prompt.ids]), decoder=Batch(target, torch.ones_like(target)))
+    return model.logits(both)["lm"][0, -1].float()
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def test_every_parameter_gets_a_gradient_even_without_labels(name: str) -> None:
     case = family(name, "normal")
     model = build_model(case.config())
     batch = case.batch()
-    batch.labels = {label: torch.full_like(values, IGNORE) for label, values in batch.labels.items()}
-    terms = model(batch)
+    none = {label: torch.full_like(values, IGNORE) for label, values in batch.labels.items()}
+    terms = model(replace(batch, labels=none))
     assert all(total == count == 0 for total, count in terms.values())
     torch.stack([total for key, (total, _) in terms.items() if key.startswith("loss")]).sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
@@ -107,7 +108,6 @@ def test_ids_of_any_integer_type_are_read(dtype: type) -> None:
 
 def test_two_streams_refuse_packed_rows() -> None:
     case = family("sbert", "normal")
-    batch = case.batch()
-    batch.documents = torch.zeros_like(batch.ids)
+    batch = replace(case.batch(), documents=torch.zeros_like(case.batch().ids))
     with pytest.raises(UserError, match="one text a row, but the rows are packed"):
         build_model(case.config()).encode_streams(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -128,15 +129,17 @@ def packed_and_single(model: Model, padding_document: int) -> tuple[Batch, list[
     assert config.vocab_size
     encoder_labels = () if config.decoder else labels
     rows = [documents_of(row, config.vocab_size, encoder_labels, 100 * n) for n, row in enumerate(LENGTHS)]
-    packed = pack(rows, padding_document)
+    packed, single = pack(rows, padding_document), list(chain(*rows))
     if config.decoder:
         size = config.tgt_vocab_size or config.vocab_size
         targets = [documents_of(row, size, labels, 1000 * (n + 1)) for n, row in enumerate(TARGET_LENGTHS)]
-        packed.decoder = pack(targets, padding_document)
-        packed.labels = packed.decoder.labels
-        for document, target in zip(chain(*rows), chain(*targets), strict=True):
-            document.decoder, document.labels = target, target.labels
-    return packed, list(chain(*rows))
+        packed = with_target(packed, pack(targets, padding_document))
+        single = [with_target(one, target) for one, target in zip(single, chain(*targets), strict=True)]
+    return packed, single
+
+
+def with_target(source: Batch, target: Batch) -> Batch:
+    return replace(source, decoder=target, labels=target.labels)
 
 
 @pytest.mark.parametrize("padding_document", [1, 7], ids=["as the last document", "of its own"])
@@ -163,7 +166,6 @@ def test_a_document_knows_nothing_of_its_neighbours(name: str) -> None:
     packed, _ = packed_and_single(model, 1)
     before = model.encode(packed)
     first = packed.documents == 0
-    packed.ids = torch.where(first, packed.ids, (packed.ids + 1) % 50)
-    after = model.encode(packed)
+    after = model.encode(replace(packed, ids=torch.where(first, packed.ids, (packed.ids + 1) % 50)))
     assert torch.equal(before[first], after[first])
     assert not torch.allclose(before[~first], after[~first])

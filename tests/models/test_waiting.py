@@ -71,6 +71,11 @@ def loss_of(model: Model, batch: Batch) -> torch.Tensor:
     return sum(total for key, (total, _) in model(batch).items() if key.startswith("loss_"))  # type: ignore[return-value]
 
 
+def unpacked(batch: Batch) -> Batch:
+    decoder = batch.decoder and dataclasses.replace(batch.decoder, documents=None, positions=None)
+    return dataclasses.replace(batch, documents=None, positions=None, decoder=decoder)
+
+
 @pytest.mark.parametrize("rows", ["packed", "padded"])
 @pytest.mark.parametrize("recompute", [0, 1])
 @pytest.mark.parametrize("name", MODELS)
@@ -80,8 +85,7 @@ def test_a_step_asks_for_no_value(name: str, recompute: int, rows: str) -> None:
     model.recompute_activations(recompute)
     batch = packed(model)
     if rows == "padded":
-        for part in filter(None, (batch, batch.decoder)):
-            part.documents = part.positions = None
+        batch = unpacked(batch)
     batch = batch.to("meta")
     loss_of(model, batch).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -116,8 +120,8 @@ def test_bounds_need_no_value_either() -> None:
 
 def test_a_part_of_rows_knows_the_documents_of_whole_ones() -> None:
     whole = packed(model_of("mlm"))  # 19 tokens a row
-    batch = Batch(*(part[:, :18] for part in (whole.ids, whole.segments, whole.positions, whole.documents)))  # type: ignore[index]
-    batch.labels = {"mlm": whole.labels["mlm"][:, :18]}
+    cut = (part[:, :18] for part in (whole.ids, whole.segments, whole.positions, whole.documents))  # type: ignore[index]
+    batch = Batch(*cut, labels={"mlm": whole.labels["mlm"][:, :18]})
     parts = [batch.part(number, 2).to("meta") for number in range(2)]
     assert [part.look().documents for part in parts] == [batch.look().documents] * 2
     assert sum(part.look().labels["mlm"] for part in parts) == batch.look().labels["mlm"]
@@ -140,6 +144,7 @@ def test_source_and_targets_are_packed_together() -> None:
     model = model_of("t5")
     for part in ("source", "targets"):
         batch = packed(model)
-        (batch if part == "source" else batch.decoder).documents = None  # type: ignore[union-attr]
+        decoder = dataclasses.replace(batch.decoder, documents=None)
+        batch = dataclasses.replace(batch, **({"documents": None} if part == "source" else {"decoder": decoder}))
         with pytest.raises(UserError, match="one of them has no documents"):
             model(batch)

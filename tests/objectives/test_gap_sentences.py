@@ -9,7 +9,7 @@ import pytest
 
 from tests.toy_dataset import CLS, MASK, PAD, SEP, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
-from uer_ds.data.loader import require_samples
+from uer_ds.data.samples import require_samples
 from uer_ds.errors import UserError
 from uer_ds.objectives import build_objective
 from uer_ds.objectives.gap_sentences import GapSentences

@@ -10,7 +10,7 @@ import pytest
 from tests.toy_dataset import CLS, PAD, SEP, row_options, toy_dataset
 from uer_ds.data.batch import IGNORE
 from uer_ds.data.blend import Blend
-from uer_ds.data.loader import notes_on_samples, require_samples
+from uer_ds.data.samples import require_samples
 from uer_ds.errors import UserError
 from uer_ds.objectives import build_objective
 
@@ -45,7 +45,7 @@ def test_a_prompt_without_room_for_its_answer_is_no_row(tmp_path: Path, name: st
     labels = objective.batch(np.zeros(200, int), np.arange(200)).labels["lm"]
     first = [next(i for i in row if i != IGNORE) for row in labels.tolist()]
     assert first == [300 + i for i in range(300) if i % 3 < 2]
-    [note] = notes_on_samples(Blend([objective, objective], [], 7))[:1]
+    [note] = Blend([objective, objective], [], 7).notes[:1]
     assert "100 of 300 pairs" in note and "rows of 8 tokens (--seq_length)" in note
     alone = toy_dataset(tmp_path / "alone", [[[201] * 9, [300]]], layout="pairs")
     with pytest.raises(UserError, match=f"the {name} objective finds no sample in 1 documents.*1 of 1 pairs"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pytest
 from tests.runs.conftest import TINY_MODEL, Run, pretrain_options
 from uer_ds.cli.main import main
 from uer_ds.config.resources import resource_names
+from uer_ds.config.trials import fold_path
+from uer_ds.storage.lock import FolderLock
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
@@ -164,16 +167,22 @@ def test_a_read_only_output_folder(
     assert f"--output_model_path {small_disk / 'run'} cannot be written (Read-only file system)" in said
 
 
-def test_a_folder_that_another_run_holds(material: Path, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import fcntl
-
-    output.mkdir()
-    with (output / ".lock").open("w") as lock:
-        lock.write("4711 host")
-        lock.flush()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        said = mistake(capsys, "pretrain", *pretrain_options(material, output))
-    assert "is being written by another run (process 4711 host)" in said
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "cv"])
+def test_a_folder_that_another_run_holds(
+    command: str, material: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = write(output.parent / "train.tsv", "label\ttext_a\n" + "0\t中文\n1\t文中\n" * 4)
+    files = {"train_path": examples, "vocab_path": material / "vocab.txt", "config_path": material / "model.json"}
+    words = [word for name, value in files.items() for word in (f"--{name}", str(value))]
+    tuning = ["classifier", *words, "--output_model_path", str(output)]
+    options = {
+        "pretrain": pretrain_options(material, output),
+        "finetune": [*tuning, "--dev_path", str(examples)],
+        "cv": [*tuning, "--folds_num", "2", "--train_features_path", str(output.parent / "features.npy")],
+    }
+    with FolderLock(Path(fold_path(str(output), 0)) if command == "cv" else output, "--output_model_path"):
+        said = mistake(capsys, command, *options[command])
+    assert f"is being written by another run (process {os.getpid()} {socket.gethostname()})" in said
 
 
 def test_debug_shows_the_traceback(material: Path, output: Path, run: Run) -> None:

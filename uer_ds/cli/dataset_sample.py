@@ -37,7 +37,6 @@ def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
 def sample(args: argparse.Namespace) -> None:
     """Print the first samples of an epoch, or those that were asked for."""
     from uer_ds.data.dataset import open_dataset
-    from uer_ds.data.loader import notes_on_samples
     from uer_ds.objectives import RowOptions, build_objective
     from uer_ds.objectives.options import sampling_values
 
@@ -47,7 +46,7 @@ def sample(args: argparse.Namespace) -> None:
     sampling = SamplingConfig(**{**sampling_values(made_for), **given_values(args, SamplingConfig)})
     objective = build_objective(name, dataset, RowOptions.of(dataset, sampling, args.seed))
     numbers = chosen(args, len(objective))
-    print("\n".join([f"{name}: {len(objective):,} samples in an epoch", *notes_on_samples(objective)]))
+    print("\n".join([f"{name}: {len(objective):,} samples in an epoch", *objective.notes]))
     if len(numbers):
         batch = objective.batch(np.full(len(numbers), args.epoch), numbers)
         source, target = (dataset.load_tokenizer(target=side).tokens for side in (False, True))

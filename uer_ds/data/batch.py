@@ -38,9 +38,9 @@ class Known:
     lengths: tuple[int, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
-    """One micro-batch of named tensors.
+    """One micro-batch of named tensors; another one is made of it by `dataclasses.replace`, with `known` as None.
 
     Attributes:
         ids: [B, S] int64, source token ids.
@@ -67,7 +67,8 @@ class Batch:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """A batch with `function` applied to every tensor."""
-        return Batch(
+        return dataclasses.replace(
+            self,
             ids=function(self.ids),
             segments=function(self.segments),
             positions=None if self.positions is None else function(self.positions),
@@ -75,6 +76,7 @@ class Batch:
             labels={name: function(labels) for name, labels in self.labels.items()},
             decoder=self.decoder.map(function) if self.decoder else None,
             second=self.second.map(function) if self.second else None,
+            known=None,
         )
 
     def trimmed(self, multiple: int) -> Batch:
@@ -89,14 +91,9 @@ class Batch:
         longest = int(real[-1]) + 1 if len(real) else 1
         width = min(-(-longest // multiple) * multiple, self.ids.size(1))
         labelled = decoder.ids.size(1) if decoder else width
-        return Batch(
-            ids=self.ids[:, :width],
-            segments=self.segments[:, :width],
-            positions=None if self.positions is None else self.positions[:, :width],
-            documents=None if self.documents is None else self.documents[:, :width],
-            labels={name: labels[:, :labelled] if labels.ndim > 1 else labels for name, labels in self.labels.items()},
-            decoder=decoder,
-        ).map(Tensor.contiguous)
+        labels = {name: labels[:, :labelled] if labels.ndim > 1 else labels for name, labels in self.labels.items()}
+        narrow = dataclasses.replace(self._columns(0, width), labels=labels, decoder=decoder)
+        return narrow.map(Tensor.contiguous)
 
     def part(self, number: int, count: int) -> Batch:
         """Columns `number` x S / `count` and on of every row, S / `count` of them; for a batch without decoder.
@@ -105,23 +102,32 @@ class Batch:
         """
         length = self.ids.size(1)
         assert length % count == 0 and self.decoder is None and self.second is None
-        columns = slice(number * length // count, (number + 1) * length // count)
-        positions = torch.arange(length).expand_as(self.ids) if self.positions is None else self.positions
+        begin, end = number * length // count, (number + 1) * length // count
 
         def own(labels: Tensor) -> Tensor:
             if labels.ndim == 1:
                 return labels if number == 0 else torch.full_like(labels, IGNORE)
-            return labels[:, columns]
+            return labels[:, begin:end]
 
-        part = Batch(
-            ids=self.ids[:, columns],
-            segments=self.segments[:, columns],
-            positions=positions[:, columns],
-            documents=None if self.documents is None else self.documents[:, columns],
+        positions = torch.arange(length).expand_as(self.ids) if self.positions is None else self.positions
+        part = dataclasses.replace(
+            self._columns(begin, end),
+            positions=positions[:, begin:end],
             labels={name: own(labels) for name, labels in self.labels.items()},
         )
         documents = _most_documents(self)  # attention sees whole rows
         return dataclasses.replace(part, known=Known(part.label_counts(), part.token_count(), documents))
+
+    def _columns(self, begin: int, end: int) -> Batch:
+        """The source cut to these columns; labels and decoder are left for the caller to cut."""
+        return dataclasses.replace(
+            self,
+            ids=self.ids[:, begin:end],
+            segments=self.segments[:, begin:end],
+            positions=None if self.positions is None else self.positions[:, begin:end],
+            documents=None if self.documents is None else self.documents[:, begin:end],
+            known=None,
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uer_ds.data.batch import IGNORE, Batch
-from uer_ds.data.loader import Objective, lengths_of_samples, make_batch, notes_on_samples, require_samples
 from uer_ds.data.permutation import permute
+from uer_ds.data.samples import Ints, Objective, make_batch, require_samples
 from uer_ds.errors import UserError
 
-Ints = NDArray[np.int64]
 
-
-class Blend:
+class Blend(Objective):
     """One objective over several datasets.
 
     An epoch is as long as those of the parts together. Part c gives exactly its share of it, `weights[c]` / sum of
@@ -31,7 +29,7 @@ class Blend:
 
     def __init__(self, parts: Sequence[Objective], weights: Sequence[float], seed: int):
         self.spec, self.dataset = parts[0].spec, parts[0].dataset
-        self.notes = tuple(note for part in parts for note in notes_on_samples(part))
+        self.notes = tuple(note for part in parts for note in part.notes)
         self._parts, self._seed = parts, seed
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
         shares = np.asarray(weights if len(weights) else sizes, dtype=np.float64)
@@ -43,8 +41,7 @@ class Blend:
         self._sizes = sizes
         self._counts = apportion(shares, int(sizes.sum()))  # samples of each part in an epoch
         self._ends = np.cumsum(self._counts)
-        all_tell = all(lengths_of_samples(part) for part in parts)
-        self.lengths = self._lengths_of_parts if all_tell else None
+        self.lengths = self._lengths_of_parts if all(part.lengths for part in parts) else None
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -60,9 +57,8 @@ class Blend:
     def _lengths_of_parts(self, epochs: Ints, numbers: Ints) -> Ints:
         lengths = np.zeros(len(numbers), dtype=np.int64)
         for part, places, own_epochs, own_numbers in self.origins(epochs, numbers):
-            tell = lengths_of_samples(part)
-            assert tell is not None
-            lengths[places] = tell(own_epochs, own_numbers)
+            assert part.lengths
+            lengths[places] = part.lengths(own_epochs, own_numbers)
         return lengths
 
     def origins(self, epochs: Ints, numbers: Ints) -> Iterator[tuple[Objective, Ints, Ints, Ints]]:
@@ -75,11 +71,11 @@ class Blend:
             yield self._parts[c], mine, own_epochs, permute(indices, int(self._sizes[c]), self._seed + c, own_epochs)
 
 
-class RowParts:
+class RowParts(Objective):
     """Part `number` of `count` of every row of `objective`, for processes that share rows."""
 
     def __init__(self, objective: Objective, number: int, count: int):
-        self.spec, self.dataset = objective.spec, objective.dataset
+        self.spec, self.dataset, self.notes = objective.spec, objective.dataset, objective.notes
         self._objective, self._part = objective, (number, count)
 
     def __len__(self) -> int:
@@ -90,12 +86,12 @@ class RowParts:
         return self._objective.batch(epochs, numbers).part(*self._part)
 
 
-class StaticSamples:
+class StaticSamples(Objective):
     """Static masking: `copies` versions of every sample (UER-py's dup_factor), used in turn epoch after epoch."""
 
     def __init__(self, objective: Objective, copies: int):
         self.spec, self.dataset = objective.spec, objective.dataset
-        self.notes, self.lengths = notes_on_samples(objective), lengths_of_samples(objective)
+        self.notes, self.lengths = objective.notes, objective.lengths
         self._objective, self._copies = objective, copies
 
     def __len__(self) -> int:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from uer_ds.data.files import read_json, write_json
-from uer_ds.data.lock import LOCK_NAME
 from uer_ds.data.manifest import MANIFEST_NAME, Manifest, SourceRecord, read_manifest
 from uer_ds.errors import UserError
+from uer_ds.storage.lock import LOCK_NAME
 
 BUILD_NAME = "build.json"
 STOP_NAME = "build.stop"

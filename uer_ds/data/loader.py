@@ -13,44 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from uer_ds.data.batch import Batch
-from uer_ds.data.sampler import Lengths, Sampler
-from uer_ds.errors import UserError
-from uer_ds.objective_specs import ObjectiveSpec
-
-Ints = NDArray[np.int64]
-
-
-class Samples(Protocol):
-    """Numbered samples: each is a pure function of (seed, epoch, number), whatever else is in the batch."""
-
-    def __len__(self) -> int:
-        """Samples in one epoch."""
-        ...
-
-    def batch(self, epochs: Ints, numbers: Ints) -> Batch:
-        """The samples `numbers` [B] as they are in `epochs` [B]."""
-        ...
-
-
-class Objective(Samples, Protocol):
-    """How samples are made from a dataset.
-
-    Attributes:
-        spec: name, model targets, what it reads.
-        dataset: where the tokens come from (`folder`, `documents`, `items`, `tokens`).
-
-    One that leaves something of the dataset out says so in `notes` (see `notes_on_samples`). One that pads its rows may
-    tell their `lengths` (see `lengths_of_samples`).
-    """
-
-    spec: ObjectiveSpec
-    dataset: Any
+from uer_ds.data.sampler import Sampler
+from uer_ds.data.samples import Ints, Samples, make_batch
 
 
 class Loader:
@@ -153,43 +119,5 @@ class Loader:
                     self._stalled(time.monotonic() - began)
 
     def _make(self, epochs: Ints, numbers: Ints) -> Batch:
-        batch = make_batch(self._samples, epochs, numbers)
-        if self._trim:
-            batch = batch.trimmed(self._trim)
+        batch = make_batch(self._samples, epochs, numbers, self._trim)
         return batch.pin_memory() if self._pin_memory else batch
-
-
-def make_batch(samples: Samples, epochs: Ints, numbers: Ints) -> Batch:
-    """`samples.batch`; a mistake of reading becomes a `UserError` that names the dataset and the samples."""
-    try:
-        return samples.batch(epochs, numbers)
-    except (OSError, ValueError, IndexError) as error:
-        dataset = getattr(samples, "dataset", None)  # samples in memory have none
-        if dataset is None:
-            raise
-        raise UserError(
-            f"{dataset.folder}: samples {numbers.tolist()} of epochs {epochs.tolist()} cannot be "
-            f"made ({type(error).__name__}: {error}); check the dataset with `uer-ds dataset verify`."
-        ) from error
-
-
-def notes_on_samples(samples: Samples) -> tuple[str, ...]:
-    """What the user should know about the samples: what gave none and why."""
-    return tuple(getattr(samples, "notes", ()))
-
-
-def lengths_of_samples(samples: Samples) -> Lengths | None:
-    """What tells how many tokens samples have before they are read; None where nothing does, or rows are full."""
-    return getattr(samples, "lengths", None)
-
-
-def require_samples(objective: Objective) -> None:
-    """Raise UserError when the objective cannot make a single sample."""
-    if len(objective) > 0:
-        return
-    dataset = objective.dataset
-    found = f"{dataset.documents} documents, {dataset.items} items and {dataset.tokens} tokens"
-    why = "; ".join(notes_on_samples(objective)) or (
-        f"expected {objective.spec.needs}: check the corpus and its format and run preprocess again"
-    )
-    raise UserError(f"{dataset.folder}: the {objective.spec.name} objective finds no sample in {found}; {why}.")

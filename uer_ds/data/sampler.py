@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from uer_ds.data.permutation import permute
 
-Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
+SampleNumbers = tuple[NDArray[np.int64], NDArray[np.int64]]
 """(epochs, numbers), one entry each for every sample."""
 
 Lengths = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
@@ -38,14 +38,16 @@ class Sampler:
     shuffle: bool = True
     lengths: Lengths | None = None
 
-    def update(self, consumed: int, sequences: int) -> Samples:
+    def update(self, consumed: int, sequences: int) -> SampleNumbers:
         """The global samples `consumed` .. `consumed + sequences - 1`."""
         epochs, indices = np.divmod(np.arange(consumed, consumed + sequences, dtype=np.int64), self.samples_per_epoch)
         if not self.shuffle:
             return epochs, indices
         return epochs, permute(indices, self.samples_per_epoch, self.seed, epochs)
 
-    def share(self, consumed: int, rank: int, world_size: int, batch_size: int, accumulation: int) -> list[Samples]:
+    def share(
+        self, consumed: int, rank: int, world_size: int, batch_size: int, accumulation: int
+    ) -> list[SampleNumbers]:
         """This rank's part of the next update, one entry for each of its `accumulation` micro-batches.
 
         Over all ranks and micro-batches these are exactly the global samples `consumed` .. `consumed + world_size *

@@ -21,13 +21,13 @@ from uer_ds.data import build_folder
 from uer_ds.data.build_folder import Identity
 from uer_ds.data.build_spec import RULES, BuildSpec, Progress, Silent
 from uer_ds.data.corpus import SourceFile, find_sources, skipped_files, source_records
-from uer_ds.data.lock import FolderLock
 from uer_ds.data.manifest import Manifest, ShardRecord, TokenizerRecord
 from uer_ds.data.plan import default_shards, plan_shards
 from uer_ds.data.shard_writer import EXAMPLES, ShardTask, finished_shard, write_shard
 from uer_ds.data.team import Alone, Stopped, Team
 from uer_ds.data.workers import SavedTokenizers, WorkerDied, prepare, write_in_workers
 from uer_ds.errors import UserError, unknown_name
+from uer_ds.storage.lock import FolderLock
 from uer_ds.tokenizers.base import Tokenizer
 
 WORKER_BYTES = 16 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.run import RunConfig
 from uer_ds.data.dataset import open_dataset
-from uer_ds.data.lock import LOCK_NAME, FolderLock
 from uer_ds.doctor.findings import Finding, ok, warning
 from uer_ds.engine.group import Group
+from uer_ds.storage.lock import LOCK_NAME, FolderLock
 from uer_ds.train import resuming
 from uer_ds.train.checkpoint import newest_sound, superseded
 

@@ -23,6 +23,8 @@ from uer_ds.finetune.study import DONE, PRUNED, RUNNING, Study
 
 TRIAL_FILE = "trial.json"
 PREFIX = "trial-"
+MUTEX_NAME = ".best.lock"
+"""Held for moments by processes that share a study; not the lock of a run, which lasts as long as it."""
 
 
 def trial_folder(output: Path, number: int) -> Path:
@@ -46,7 +48,7 @@ def holds_trial(output: Path, study: str, number: int) -> bool:
 
 def keep_best(output: Path, study: Study) -> None:
     """Put the model of the study's best trial into `output` if it lies here; remove the folders of ended trials."""
-    with _locked(output / ".lock"):
+    with _locked(output / MUTEX_NAME):
         rows, best = study.rows(), study.best()
         if best and (trial_folder(output, best.number) / TASK_FILE).is_file():
             _move(trial_folder(output, best.number), output)

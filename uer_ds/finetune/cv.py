@@ -28,6 +28,7 @@ from uer_ds.finetune.material import Material, read_material
 from uer_ds.finetune.task import Labels, Pair, Task, Wanted
 from uer_ds.finetune.trainer import EarlyStop, score_table
 from uer_ds.launch.place import Place
+from uer_ds.train.output import output_folder
 from uer_ds.train.stopping import REQUEUE
 
 FOLD_FILE = "fold.json"
@@ -105,14 +106,14 @@ class CrossValidation:
         examples = self.material.train
         material = self.material.split(examples[:begin] + examples[end:], examples[begin:end])
         watch = Watch(f"fold {fold}: rows {begin + 1} to {end} are held out", introduce=fold == 0)
-        run, folder = self._run_of(fold), self._folder(fold)
-        training = LastEpoch(run, material, self.group, self.wish, folder, watch)
-        try:
-            done = training.train()
-            if done:
-                self.group.on_first(lambda: self._finish_fold(training, folder))
-        finally:
-            training.engine.close()
+        with output_folder(fold_path(self.output, fold), self.group) as folder:
+            training = LastEpoch(self._run_of(fold), material, self.group, self.wish, folder, watch)
+            try:
+                done = training.train()
+                if done:
+                    self.group.on_first(lambda: self._finish_fold(training, folder))
+            finally:
+                training.engine.close()
         return done
 
     def _run_of(self, fold: int) -> FinetuneRun:

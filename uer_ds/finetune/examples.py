@@ -6,7 +6,7 @@ B examples in a micro-batch, S tokens of its longest row (rounded up), C choices
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,8 @@ def flat(examples: Sequence[Example], pad: int) -> Batch:
 
 def two_streams(examples: Sequence[Example], pad: int) -> Batch:
     """The first row of each example, and its second row as the second stream."""
-    first = Batch(*pad_rows([example.rows[0] for example in examples], pad))
-    first.second = Batch(*pad_rows([example.rows[1] for example in examples], pad))
-    return first
+    first, second = (Batch(*pad_rows([example.rows[stream] for example in examples], pad)) for stream in range(2))
+    return replace(first, second=second)
 
 
 def stack_labels(labels: Sequence[Values], length: int, by_token: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -87,7 +86,7 @@ def _stack(values: list[NDArray[Any]], length: int | None) -> Tensor:
 
 @dataclass
 class ExampleSet:
-    """Examples with their labels as the training loader wants them (`uer_ds.data.loader.Samples`)."""
+    """Examples with their labels as the training loader wants them (`uer_ds.data.samples.Samples`)."""
 
     examples: Sequence[Example]
     labels: Callable[[Example], Values]
@@ -103,5 +102,5 @@ class ExampleSet:
         examples = [self.examples[number] for number in numbers.tolist()]
         batch = self.batch_of(examples, self.pad)
         length = (batch.decoder or batch).ids.size(1)
-        batch.labels = stack_labels([self.labels(example) for example in examples], length, self.by_token)
-        return batch
+        labels = stack_labels([self.labels(example) for example in examples], length, self.by_token)
+        return replace(batch, labels=labels)

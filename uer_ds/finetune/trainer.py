@@ -34,6 +34,7 @@ from uer_ds.train import reports
 from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
+from uer_ds.train.output import output_folder
 from uer_ds.train.schedules import multiplier
 from uer_ds.train.stopping import StopWish
 
@@ -65,8 +66,8 @@ def finetune(run: FinetuneRun, tokenizer_given: bool, place: Place) -> int:
     wish = EarlyStop()
     with wish.listening(), distributed.joined(place) as group:
         material = read_material(run, tokenizer_given)
-        done = Finetuner(run, material, group, wish, Path(run.paths.output_model_path)).train()
-        return 0 if done else STOPPED
+        with output_folder(run.paths.output_model_path, group) as output:
+            return 0 if Finetuner(run, material, group, wish, output).train() else STOPPED
 
 
 class Finetuner:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from uer_ds.models.dropout import keep_mask
 from uer_ds.models.targets import MlmTarget
 from uer_ds.models.transformer_layers import TransformerDecoderLayer, TransformerLayer
 
@@ -21,23 +20,6 @@ REGIONS: dict[type[nn.Module], str] = {
     MlmTarget: "inner",
 }
 """Part of a model -> its method that is compiled."""
-
-
-def _keep_mask_of(x: Tensor, probability: float) -> Tensor:
-    return keep_mask(x.shape, probability)
-
-
-# For torch.compile, which cannot look into the drawing of bits. It takes the tensor and not its shape: the compiler
-# takes two calls with the same arguments for one, whatever their tags say, and two dropouts of a layer would be one.
-torch.library.define(
-    "uer_ds::keep_mask_of", "(Tensor x, float probability) -> Tensor", tags=torch.Tag.nondeterministic_seeded
-)
-torch.library.impl("uer_ds::keep_mask_of", "cpu", _keep_mask_of)
-
-
-@torch.library.register_fake("uer_ds::keep_mask_of")
-def _(x: Tensor, probability: float) -> Tensor:
-    return x.new_empty(x.shape, dtype=torch.bool)
 
 
 def compile_regions(model: nn.Module, backend: str = "inductor") -> int:

@@ -23,7 +23,7 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, probability)
-    if torch.compiler.is_compiling():  # see `compiling`, which makes this operator
+    if torch.compiler.is_compiling():
         kept = torch.ops.uer_ds.keep_mask_of(x, probability)
     else:
         kept = keep_mask(x.shape, probability)
@@ -37,6 +37,23 @@ def keep_mask(shape: torch.Size | tuple[int, ...], probability: float) -> Tensor
     words = -(-size * kind.itemsize // 8)
     bits = torch.empty(words, dtype=torch.int64).random_(-(2**63), None).view(kind)[:size]
     return (bits >= dropped - levels // 2).view(shape)
+
+
+def _keep_mask_of(x: Tensor, probability: float) -> Tensor:
+    return keep_mask(x.shape, probability)
+
+
+# For torch.compile, which cannot look into the drawing of bits. It takes the tensor and not its shape: the compiler
+# takes two calls with the same arguments for one, whatever their tags say, and two dropouts of a layer would be one.
+torch.library.define(
+    "uer_ds::keep_mask_of", "(Tensor x, float probability) -> Tensor", tags=torch.Tag.nondeterministic_seeded
+)
+torch.library.impl("uer_ds::keep_mask_of", "cpu", _keep_mask_of)
+
+
+@torch.library.register_fake("uer_ds::keep_mask_of")
+def _(x: Tensor, probability: float) -> Tensor:
+    return x.new_empty(x.shape, dtype=torch.bool)
 
 
 def noise(kept: Tensor, probability: float, dtype: torch.dtype) -> Tensor:

@@ -11,7 +11,7 @@ from uer_ds.registry import OBJECTIVES
 
 if TYPE_CHECKING:
     from uer_ds.data.dataset import Dataset
-    from uer_ds.data.loader import Objective
+    from uer_ds.data.samples import Objective
 
 __all__ = ["RowOptions", "build_objective"]
 

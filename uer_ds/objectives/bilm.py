@@ -10,6 +10,7 @@ import numpy as np
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import DocumentRows, TokenStream
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -17,7 +18,7 @@ from uer_ds.objectives.base import Ints, labels_where, tensor
 from uer_ds.objectives.options import RowOptions
 
 
-class BidirectionalLanguageModel:
+class BidirectionalLanguageModel(Objective):
     """Two language models, one in each direction."""
 
     spec = OBJECTIVE_SPECS["bilm"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows, TokenStream, open_rows, row_lengths
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -16,7 +17,7 @@ from uer_ds.objectives.base import Ints, labels_where, row_batch
 from uer_ds.objectives.options import RowOptions
 
 
-class CausalLanguageModel:
+class CausalLanguageModel(Objective):
     """Next-token prediction within documents."""
 
     spec = OBJECTIVE_SPECS["lm"]

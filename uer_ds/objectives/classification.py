@@ -13,13 +13,14 @@ import torch
 from uer_ds.data.batch import Batch
 from uer_ds.data.columns import LABEL
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, pair_runs, tensor
 from uer_ds.objectives.options import RowOptions
 
 
-class Classification:
+class Classification(Objective):
     """The class of a text; labels "cls" [B]."""
 
     spec = OBJECTIVE_SPECS["cls"]

@@ -12,13 +12,14 @@ from uer_ds.data.batch import Batch
 from uer_ds.data.chunks import SentenceChunks
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Flags, Ints, RowBuilder, make_masker, shifted, tensor
 from uer_ds.objectives.options import RowOptions, require_length
 
 
-class Denoising:
+class Denoising(Objective):
     """BART's objective; the decoder reads and predicts S - 1 tokens; labels "lm" [B, S - 1]."""
 
     spec = OBJECTIVE_SPECS["bart"]

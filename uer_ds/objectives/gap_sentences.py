@@ -14,6 +14,7 @@ from uer_ds.data.batch import Batch
 from uer_ds.data.chunks import ChunksWithGap
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Flags, Ints, RowBuilder, shifted, tensor
@@ -22,11 +23,10 @@ from uer_ds.objectives.options import RowOptions, require_length
 GAP_SHARE = 0.3
 
 
-class GapSentences:
+class GapSentences(Objective):
     """Gap sentence generation; the decoder reads and predicts T - 1 tokens; labels "lm" [B, T - 1]."""
 
     spec = OBJECTIVE_SPECS["gsg"]
-    notes: tuple[str, ...] = ()
 
     def __init__(self, dataset: Dataset, options: RowOptions):
         require_length("--seq_length", options.seq_length, 4, self.spec.name)

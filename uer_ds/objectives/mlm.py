@@ -6,6 +6,7 @@ import dataclasses
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import TokenStream, open_rows, row_lengths
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -13,7 +14,7 @@ from uer_ds.objectives.base import Ints, labels_where, make_masker, row_batch
 from uer_ds.objectives.options import RowOptions
 
 
-class MaskedLanguageModel:
+class MaskedLanguageModel(Objective):
     """BERT's masked language model without a sentence task."""
 
     spec = OBJECTIVE_SPECS["mlm"]

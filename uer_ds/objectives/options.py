@@ -37,12 +37,12 @@ class RowOptions(SamplingConfig):
 
     @classmethod
     def of(cls, dataset: Dataset, sampling: SamplingConfig, seed: int) -> RowOptions:
-        """The options for `dataset`, whose tokenizers know the special ids; lengths left open are `SEQ_LENGTH`."""
-        tokenizer = dataset.load_tokenizer()
+        """The options for `dataset`, whose manifest knows the special ids; lengths left open are `SEQ_LENGTH`."""
+        source, target = dataset.manifest.tokenizer, dataset.manifest.target_tokenizer
         return cls(
-            vocab_size=tokenizer.vocab_size,
-            special=tokenizer.special,
-            target_special=dataset.load_tokenizer(target=True).special,
+            vocab_size=source.vocab_size,
+            special=SpecialIds.of(source.special),
+            target_special=SpecialIds.of((target or source).special),
             seed=seed,
             **{name: value for name, value in sampling_values(vars(sampling)).items() if value is not None},
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import PieceIndex
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -18,7 +19,7 @@ from uer_ds.objectives.base import Ints, RowBuilder, labels_where, pair_runs, te
 from uer_ds.objectives.options import RowOptions
 
 
-class PrefixLanguageModel:
+class PrefixLanguageModel(Objective):
     """[CLS] source [SEP] target [SEP]; labels "lm" [B, S]. The prefix (segment 1) is the source with its brackets."""
 
     spec = OBJECTIVE_SPECS["prefixlm"]

@@ -16,6 +16,7 @@ from uer_ds.data.batch import Batch
 from uer_ds.data.chunks import SentenceChunks, sentences_up_to
 from uer_ds.data.dataset import Dataset
 from uer_ds.data.random import Draws, pick, threshold
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.objective_specs import OBJECTIVE_SPECS, ObjectiveSpec
 from uer_ds.objectives.base import Ints, RowBuilder, labels_where, make_masker, tensor
@@ -34,7 +35,7 @@ class Pair:
     label: int
 
 
-class SentencePair:
+class SentencePair(Objective):
     """What both objectives share; `_pair` decides what B is."""
 
     spec: ObjectiveSpec

@@ -8,6 +8,7 @@ B rows, S source tokens a row, T target tokens a row, N target tokens in the bat
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.data.windows import Rows, TokenStream, open_rows
 from uer_ds.errors import UserError
@@ -43,7 +45,7 @@ class Runs:
     empty: Flags
 
 
-class SpanCorruption:
+class SpanCorruption(Objective):
     """T5's objective; labels "lm" [B, T]."""
 
     spec = OBJECTIVE_SPECS["t5"]
@@ -72,11 +74,9 @@ class SpanCorruption:
         rows = self._rows.read(numbers)
         chosen, _ = self._masker.choose(rows.ids, rows.segments, epochs, numbers, rows.word_starts)
         runs = find_runs(rows, chosen, self._runs_limit)
-        batch = row_batch(self._source(rows, runs), self._packed, {})
-        target, labels = self._target(rows, runs)
-        batch.decoder = row_batch(target, self._packed, {})
-        batch.labels = {"lm": labels_where(labels >= 0, labels)}
-        return batch
+        target, wanted = self._target(rows, runs)
+        source = row_batch(self._source(rows, runs), self._packed, {"lm": labels_where(wanted >= 0, wanted)})
+        return dataclasses.replace(source, decoder=row_batch(target, self._packed, {}))
 
     def _source(self, rows: Rows, runs: Runs) -> Rows:
         kept = (rows.segments > 0) & (~runs.chosen | runs.starts)

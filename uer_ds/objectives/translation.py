@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from uer_ds.data.batch import Batch
 from uer_ds.data.dataset import Dataset
+from uer_ds.data.samples import Objective
 from uer_ds.data.tokens import TokenTable
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 from uer_ds.objectives.base import Ints, RowBuilder, pair_runs, shifted, tensor
 from uer_ds.objectives.options import RowOptions, special_ids
 
 
-class Translation:
+class Translation(Objective):
     """Source to target; labels "lm" [B, T]."""
 
     spec = OBJECTIVE_SPECS["mt"]

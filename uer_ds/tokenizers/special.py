@@ -12,7 +12,6 @@ import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.tokenizers.vocabulary import read_text
@@ -68,8 +67,12 @@ class SpecialIds:
     @classmethod
     def find(cls, names: SpecialTokens, ids: Mapping[str, int]) -> SpecialIds:
         """Look the names up in a vocabulary."""
-        found: dict[str, Any] = {role: ids.get(token) if token else None for role, token in names.names().items()}
-        return cls(**found)
+        return cls.of({role: ids[token] for role, token in names.names().items() if token and token in ids})
+
+    @classmethod
+    def of(cls, ids: Mapping[str, int]) -> SpecialIds:
+        """Read role -> id; roles that are left out do not exist."""
+        return cls(**{field.name: ids.get(field.name) for field in dataclasses.fields(cls)})
 
 
 DEFAULT = SpecialTokens()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from uer_ds.data.batch import Terms
-from uer_ds.data.loader import Objective
+from uer_ds.data.samples import Objective, make_batch
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
 from uer_ds.train.meter import add_terms, means
@@ -14,12 +14,19 @@ from uer_ds.train.meter import add_terms, means
 
 @torch.no_grad()
 def evaluate(
-    engine: Engine, objective: Objective, group: Group, batch_size: int, samples: int = 0, processes_together: int = 1
+    engine: Engine,
+    objective: Objective,
+    group: Group,
+    batch_size: int,
+    samples: int = 0,
+    processes_together: int = 1,
+    trim: int | None = None,
 ) -> dict[str, float]:
     """Loss and accuracy over the first `samples` samples (0: all) of the objective's first epoch. Collective.
 
     Every rank runs the model equally often, as ZeRO-3 demands; a rank without samples of its own in the last round
     repeats one and does not count it. `processes_together` ranks run the model on the same samples.
+    `trim`: as of `make_batch`.
     """
     count = min(samples or len(objective), len(objective))
     reader, readers = (number // processes_together for number in (group.place.rank, group.place.world_size))
@@ -31,7 +38,8 @@ def evaluate(
         real = len(numbers) > 0
         if not real:
             numbers = np.zeros(1, dtype=np.int64)
-        terms = engine.forward(objective.batch(np.zeros_like(numbers), numbers).to(engine.device))
+        batch = make_batch(objective, np.zeros_like(numbers), numbers, trim)
+        terms = engine.forward(batch.to(engine.device))
         if not real:
             terms = {name: (value * 0, number * 0) for name, (value, number) in terms.items()}
         total = add_terms(total, terms)

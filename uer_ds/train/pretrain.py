@@ -10,7 +10,6 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from uer_ds.config.run import AUTO, RunConfig
 from uer_ds.config.sharing import readers_in_words
 from uer_ds.data.blend import Blend, RowParts
 from uer_ds.data.dataset import Dataset, open_dataset
-from uer_ds.data.loader import Loader, Objective, lengths_of_samples, notes_on_samples, require_samples
-from uer_ds.data.lock import FolderLock
+from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler
+from uer_ds.data.samples import Objective, require_samples
 from uer_ds.engine import distributed
 from uer_ds.engine.cores import threads_in_words
 from uer_ds.engine.ds_config import engine_config
@@ -55,6 +54,7 @@ from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
 from uer_ds.train.optim import build_optimizer, whole_matrices
+from uer_ds.train.output import output_folder
 from uer_ds.train.saving import Saver, SavingRules
 from uer_ds.train.schedules import multiplier
 from uer_ds.train.stopping import CHECKPOINT, EVALUATION, REQUEUE, StopWish
@@ -64,22 +64,9 @@ from uer_ds.train.watchdog import Source, Watchdog
 def pretrain(run: RunConfig, place: Place, wish: StopWish) -> int:
     """Run `run` as the process `place`; returns the exit status (0 done, `REQUEUE` stopped early after a save)."""
     joined = distributed.joined(place, run.train.network_timeout_seconds)
-    with joined as group, _output_folder(run, group) as output:
-        return Trainer(run, group, output, wish).train()
-
-
-@contextmanager
-def _output_folder(run: RunConfig, group: Group) -> Iterator[Path]:
-    """The run's folder, locked by rank 0; every rank fails when it cannot be had."""
     assert run.paths.output_model_path is not None
-    output = Path(run.paths.output_model_path)
-    with ExitStack() as held:
-        group.on_first(lambda: _hold(held, output))
-        yield output
-
-
-def _hold(held: ExitStack, output: Path) -> None:
-    held.enter_context(FolderLock(output, "--output_model_path"))
+    with joined as group, output_folder(run.paths.output_model_path, group) as output:
+        return Trainer(run, group, output, wish).train()
 
 
 COLUMNS = 8
@@ -92,11 +79,11 @@ class Trainer:
     def __init__(self, run: RunConfig, group: Group, output: Path, wish: StopWish):
         self.run, self.group, self.output, self.wish = run, group, output, wish
         self.datasets = [open_dataset(path) for path in run.data.dataset_path]
-        self.tokenizer: Tokenizer = self.datasets[0].load_tokenizer()
         self.objective = make_objective(run, self.datasets)
         # Only attention passes padding over; what reads a row in order would end elsewhere.
-        self.trims = run.model.encoder == "transformer" and run.train.sequence_parallel_size == 1
-        lengths = lengths_of_samples(self.objective) if self.trims else None
+        cuts = run.model.encoder == "transformer" and run.train.sequence_parallel_size == 1
+        self.trim = COLUMNS if cuts else None
+        lengths = self.objective.lengths if cuts else None
         self.sampler = Sampler(len(self.objective), run.train.seed, lengths=lengths)
         self.held_out = self._held_out_objective()
         self.identity = resuming.identity(run, self.datasets)
@@ -147,10 +134,16 @@ class Trainer:
         train = self.run.train
         every = train.keep_every_checkpoint * self.run.updates(train.save_checkpoint_steps)
         rules = SavingRules(train.keep_checkpoints, every, train.save_weights, train.async_checkpoint)
-        tokenizers = {TOKENIZER_FOLDER: self.tokenizer}
-        if self.datasets[0].manifest.target_tokenizer:
-            tokenizers[TARGET_TOKENIZER_FOLDER] = self.datasets[0].load_tokenizer(target=True)
+        tokenizers: dict[str, Tokenizer] = {}
+        self.group.on_first(lambda: tokenizers.update(self._tokenizers()))  # the others do not write them
         return Saver(self.output, self.engine, self.group, self.run.model, tokenizers, rules, self._say)
+
+    def _tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
+        """Name of the folder in a checkpoint, and the tokenizer that lies there."""
+        first = self.datasets[0]
+        yield TOKENIZER_FOLDER, first.load_tokenizer()
+        if first.manifest.target_tokenizer:
+            yield TARGET_TOKENIZER_FOLDER, first.load_tokenizer(target=True)
 
     def _build_engine(self) -> Engine:
         run = self.run
@@ -252,7 +245,7 @@ class Trainer:
             accumulation=run.accumulation,
             consumed=self.progress.samples,
             workers=run.data.loader_workers,
-            trim=COLUMNS if self.trims else None,
+            trim=self.trim,
             pin_memory=self.engine.device.type == "cuda",
             stalled=self._stalled,
             stall_seconds=run.train.stall_seconds,
@@ -342,6 +335,7 @@ class Trainer:
             train_config.batch_size,
             train_config.eval_samples,
             self.run.processes_together,
+            self.trim,
         )
         self.wish.note(EVALUATION, time.monotonic() - began)
         report = {"update": progress.updates, "tokens": progress.tokens, **values}
@@ -358,6 +352,7 @@ class Trainer:
         self.saved_updates = progress.updates
 
     def _state(self, progress: Progress) -> State:
+        tokenizer = self.datasets[0].manifest.tokenizer
         return State(
             updates=progress.updates,
             samples=progress.samples,
@@ -365,7 +360,7 @@ class Trainer:
             layout=self.layout,
             seed=self.run.train.seed,
             identity=self.identity,
-            tokenizer={"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint},
+            tokenizer={"kind": tokenizer.description["tokenizer"], "fingerprint": tokenizer.fingerprint},
             datasets=[{"path": str(d.folder), "fingerprint": d.manifest.fingerprint} for d in self.datasets],
             run=self.run.to_dict(),
             versions=versions(),
@@ -396,7 +391,7 @@ class Trainer:
         if self.resume_from:
             done = f"{self.progress.updates} updates, {self.progress.tokens:,} tokens"
             lines.append(f"resume     {self.resume_from} ({done})")
-        notes = [*notes_on_samples(self.objective), *notes_on(model)]
+        notes = [*self.objective.notes, *notes_on(model)]
         return [*lines, *self.changes, *(f"note       {note}" for note in notes)]
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from uer_ds.data.blend import Blend
-from uer_ds.data.loader import Objective
-from uer_ds.data.sampler import Sampler, Samples
+from uer_ds.data.sampler import SampleNumbers, Sampler
+from uer_ds.data.samples import Objective
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.storage.disk import naming
@@ -99,12 +99,12 @@ class Watchdog:
         with naming(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _share(self, samples: int, rank: int) -> list[Samples]:
+    def _share(self, samples: int, rank: int) -> list[SampleNumbers]:
         source = self._source
         reader, readers = (number // source.processes_together for number in (rank, self._group.place.world_size))
         return source.sampler.share(samples, reader, readers, source.batch_size, source.accumulation)
 
-    def _origins(self, samples: Samples) -> Iterator[dict[str, Any]]:
+    def _origins(self, samples: SampleNumbers) -> Iterator[dict[str, Any]]:
         """The samples by dataset and epoch, with the command that shows them."""
         objective = self._source.objective
         places = np.arange(len(samples[1]))
