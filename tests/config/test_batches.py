@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from tests.config.test_config import run_config
-from uer_ds.config.batches import sequences_of, settle_batches
+from uer_ds.config.batches import settle_batches
+from uer_ds.config.layout import Layout
+from uer_ds.config.sharing import Sharing
 from uer_ds.errors import UserError
 
 
-def before(processes: int, batch_size: int, accumulation: int, unit: int) -> dict[str, int]:
-    names = ("processes", "batch_size", "accumulation_steps", "steps_per_update")
-    return dict(zip(names, (processes, batch_size, accumulation, unit), strict=True))
+def before(processes: int, batch_size: int, accumulation: int, unit: int, rows: int = 1) -> Layout:
+    return Layout(processes, 1, "", "fp32", batch_size, accumulation, unit, Sharing(rows))
 
 
 @pytest.mark.parametrize(
@@ -31,15 +32,15 @@ def before(processes: int, batch_size: int, accumulation: int, unit: int) -> dic
     ],
 )
 def test_accumulation_and_schedule(
-    options: dict[str, Any], processes: int, checkpoint: dict[str, int] | None, accumulation: int, updates: int
+    options: dict[str, Any], processes: int, checkpoint: Layout | None, accumulation: int, updates: int
 ) -> None:
     run, said = settle_batches(run_config(**{"total_steps": 100, "batch_size": 8, **options}), processes, checkpoint)
     assert (run.accumulation, run.total_updates) == (accumulation, updates)
-    now = {"processes": processes, "batch_size": run.train.batch_size, "accumulation_steps": run.accumulation}
-    if checkpoint and sequences_of(checkpoint) == sequences_of(now):
+    now = before(processes, run.train.batch_size, run.accumulation, run.steps_per_update)
+    if checkpoint and checkpoint.sequences == now.sequences:
         assert "as before" in said[0]
     elif checkpoint:
-        assert f"{sequences_of(now)} sequences from here on, {sequences_of(checkpoint)} before" in said[0]
+        assert f"{now.sequences} sequences from here on, {checkpoint.sequences} before" in said[0]
     else:
         assert said == []
 
@@ -49,11 +50,11 @@ def test_accumulation_and_schedule(
     [
         ({"global_batch_size": 96, "sequence_parallel_size": 2}, 6, None, 4),
         ({"sequence_parallel_size": 2}, 4, before(4, 8, 1, 1), 2),  # two readers now, four before
-        ({}, 4, {**before(4, 8, 2, 2), "processes_together": 2}, 1),  # and the other way round
+        ({}, 4, before(4, 8, 2, 2, rows=2), 1),  # and the other way round
     ],
 )
 def test_processes_that_share_rows_count_as_one(
-    options: dict[str, Any], processes: int, checkpoint: dict[str, int] | None, accumulation: int
+    options: dict[str, Any], processes: int, checkpoint: Layout | None, accumulation: int
 ) -> None:
     run, said = settle_batches(run_config(batch_size=8, **options), processes, checkpoint)
     assert run.accumulation == accumulation

@@ -8,6 +8,7 @@ import pytest
 
 from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json, resource_names
+from uer_ds.config.sharing import Sharing
 from uer_ds.engine.ds_config import engine_config, zero_stage
 from uer_ds.engine.ds_sections import REMOVED
 from uer_ds.errors import UserError
@@ -26,16 +27,16 @@ def test_batch_and_clipping_are_always_written() -> None:
 
 
 def test_processes_that_share_rows_count_as_one_for_batches() -> None:
-    config = engine_config({"train_batch_size": 16}, "ds.json", 4, 2, 6, 0.0, processes_together=3)
+    config = engine_config({"train_batch_size": 16}, "ds.json", 4, 2, 6, 0.0, sharing=Sharing(rows=3))
     assert (config["train_batch_size"], config["sequence_parallel_size"]) == (16, 3)
     with pytest.raises(UserError, match=r"2 micro-batches x 2 groups of 3 processes = 16"):
-        engine_config({"train_batch_size": 48}, "ds.json", 4, 2, 6, 0.0, processes_together=3)
+        engine_config({"train_batch_size": 48}, "ds.json", 4, 2, 6, 0.0, sharing=Sharing(rows=3))
 
 
 @pytest.mark.parametrize("stage", [0, 3])
 def test_layers_are_shared_at_stages_1_and_2_only(stage: int) -> None:
     with pytest.raises(UserError, match=f"needs ZeRO stage 1 or 2, but ds.json has stage {stage}"):
-        engine_config({"zero_optimization": {"stage": stage}}, "ds.json", 4, 2, 2, 0.0, None, 2, 2)
+        engine_config({"zero_optimization": {"stage": stage}}, "ds.json", 4, 2, 2, 0.0, None, Sharing(layers=2))
 
 
 @pytest.mark.parametrize(

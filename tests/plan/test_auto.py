@@ -9,6 +9,7 @@ import pytest
 
 from uer_ds.cli import plan as command
 from uer_ds.cli.parser import Parser
+from uer_ds.config.layout import Layout
 from uer_ds.config.run import AUTO, RunConfig, TrainConfig
 from uer_ds.errors import UserError
 from uer_ds.plan.auto import settle_micro_batch
@@ -17,6 +18,10 @@ from uer_ds.plan.cluster import DEVICES, Cluster
 from uer_ds.plan.memory import peak
 
 SMALL = ["--model", "roberta_L-4_H-512", "--data_processor", "mlm", "--ds_config", "zero1"]
+
+
+def before(batch_size: int) -> Layout:
+    return Layout(1, 1, "", "fp32", batch_size, 1, 1)
 
 
 def auto_run(*words: str) -> RunConfig:
@@ -50,14 +55,14 @@ def test_a_global_batch_is_divided() -> None:
 @pytest.mark.parametrize(("kept", "chosen"), [(6, 6), (4096, 16)])
 def test_a_resumed_run_keeps_its_micro_batch_where_it_fits(kept: int, chosen: int) -> None:
     run = auto_run()
-    settled, lines = settle_micro_batch(run, 1, "cpu", needed(run, 16), {"batch_size": kept})
+    settled, lines = settle_micro_batch(run, 1, "cpu", needed(run, 16), before(kept))
     assert settled.train.batch_size == chosen
     assert ("as before" in lines[0]) == (kept == chosen)
 
 
 def test_a_micro_batch_that_no_longer_divides_the_update_is_chosen_anew() -> None:
     run = auto_run("--global_batch_size", "48", "--batch_size", "24")
-    assert settle_micro_batch(run, 4, "cpu", 1e12, {"batch_size": 24})[0].train.batch_size == 12
+    assert settle_micro_batch(run, 4, "cpu", 1e12, before(24))[0].train.batch_size == 12
 
 
 def test_too_little_memory_is_told() -> None:

@@ -89,7 +89,7 @@ def test_what_is_kept_and_what_is_in_it(runs: Path, material: Path) -> None:
     newest = runs / "kept" / "checkpoint-6"
     state = json.loads((newest / "state.json").read_text())
     assert (state["updates"], state["samples"], state["seed"]) == (6, 192, 7)
-    expected = {"processes": 2, "zero stage": 3, "batch_size": 4, "accumulation_steps": 4, "steps_per_update": 1}
+    expected = {"processes": 2, "stage": 3, "batch_size": 4, "accumulation_steps": 4, "steps_per_update": 1}
     assert expected.items() <= state["layout"].items()
     assert {"torch", "deepspeed", "python", "uer_ds"} <= set(state["versions"])
     assert state["datasets"][0]["fingerprint"] == state["identity"]["datasets"][0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from uer_ds.config.layout import Layout
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
@@ -28,8 +30,14 @@ def write(output: Path, updates: int) -> Path:
     (folder / "engine" / "weights.pt").write_bytes(bytes(range(256)) * 40)
     (folder / "config.json").write_text("{}")
     files = {name: record(folder / name) for name in ("engine/weights.pt", "config.json")}
-    state = {"updates": updates, "samples": 0, "tokens": 0, "layout": {}, "seed": 7, "identity": {}, "tokenizer": {}}
-    state |= {"datasets": [], "run": {}, "versions": {}, "files": files}
+    state = {"updates": updates, "samples": 0, "tokens": 0, "seed": 7, "identity": {}, "tokenizer": {}}
+    state |= {
+        "layout": dataclasses.asdict(Layout(1, 1, "", "fp32", 8, 1, 1)),
+        "datasets": [],
+        "run": {},
+        "versions": {},
+        "files": files,
+    }
     (folder / STATE_FILE).write_text(json.dumps(state))
     return folder
 

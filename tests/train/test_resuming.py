@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
+from uer_ds.config.layout import Layout
+from uer_ds.config.sharing import ALONE, Sharing
 from uer_ds.errors import UserError
 from uer_ds.train.checkpoint import State
-from uer_ds.train.resuming import check_division, check_same_run, division, same_division
+from uer_ds.train.resuming import check_division, check_same_run
 
 CHECKPOINT = Path("run/checkpoint-5")
 IDENTITY = {"model.hidden_size": 32, "datasets": ["a" * 16], "tokenizer": "t", "target tokenizer": "u", "--seed": 7}
 
 
+def layout(processes: int, stage: int, offload: str = "", precision: str = "fp32", sharing: Sharing = ALONE) -> Layout:
+    return Layout(processes, stage, offload, precision, 8, 1, 1, sharing)
+
+
 def state(identity: dict[str, Any]) -> State:
-    return State(5, 160, 5000, {}, 7, identity, {}, [], {}, {})
-
-
-def layout(processes: int, stage: int, **more: Any) -> dict[str, Any]:
-    return {"processes": processes, "zero stage": stage, "offload": "", "precision": "fp32", **more}
+    return State(5, 160, 5000, layout(1, 1), 7, identity, {}, [], {}, {})
 
 
 def test_the_same_run_goes_on() -> None:
     check_same_run(CHECKPOINT, state(IDENTITY), IDENTITY)
-    old = {key: value for key, value in IDENTITY.items() if key != "target tokenizer"}
-    check_same_run(CHECKPOINT, state(old), IDENTITY)  # written before target vocabularies were recorded
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,11 @@ def test_another_run_is_refused(change: dict[str, Any], words: str) -> None:
         (layout(2, 2), layout(2, 3), False),
         (layout(2, 2), layout(2, 2, offload="optimizer to cpu"), False),
         (layout(2, 2), layout(2, 2, precision="bf16"), False),
-        ({"processes": 2, "zero stage": 2}, layout(2, 2), True),  # older checkpoints tell less
-        (layout(2, 2, processes_together=2), layout(2, 2), True),  # each rank's files are the same
+        (layout(2, 2, sharing=Sharing(rows=2)), layout(2, 2), True),  # each rank's files are the same
     ],
 )
-def test_when_each_rank_reads_its_own_files(before: dict[str, Any], now: dict[str, Any], same: bool) -> None:
-    assert same_division(before, now) is same
+def test_when_each_rank_reads_its_own_files(before: Layout, now: Layout, same: bool) -> None:
+    assert before.divided_like(now) is same
     check_division(CHECKPOINT, before, now)
 
 
@@ -74,16 +73,16 @@ def test_what_cannot_be_divided_anew_is_refused() -> None:
 
 
 def test_divisions_in_words() -> None:
-    assert division(layout(1, 0)) == "1 process at stage 0"
-    words = division(layout(8, 3, precision="bf16", offload="optimizer to cpu"))
+    assert layout(1, 0).division == "1 process at stage 0"
+    words = layout(8, 3, precision="bf16", offload="optimizer to cpu").division
     assert words == "8 processes at stage 3 in bf16, optimizer to cpu"
 
 
 def test_shared_layers_are_not_divided_anew() -> None:
-    shared = layout(2, 1, processes_together=2, processes_per_layer=2)
+    shared = layout(2, 1, sharing=Sharing(layers=2))
     check_division(CHECKPOINT, shared, shared)
     words = r"shared layers wrote can only .*2 processes \(2 on each layer\) at stage 1"
     for before, now in ((shared, layout(2, 1)), (layout(1, 0), shared)):
-        assert not same_division(before, now)
+        assert not before.divided_like(now)
         with pytest.raises(UserError, match=words):
             check_division(CHECKPOINT, before, now)

@@ -21,6 +21,7 @@ from uer_ds.config.options import read_values
 from uer_ds.config.recipes import Recipe, load_recipe
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import AUTO, OptimConfig, PathConfig, RunConfig, TrainConfig
+from uer_ds.config.sharing import Sharing
 from uer_ds.data.manifest import Manifest, read_manifest
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.launch.local import share_here, start_processes, this_program
@@ -164,8 +165,8 @@ def fitting(train: Mapping[str, Any], processes: int) -> dict[str, int]:
 
     Nothing where the processes do not divide the update: the run will say what fits.
     """
-    together = train.get("sequence_parallel_size", 1) * train.get("tensor_parallel_size", 1)
-    readers = max(1, processes // max(1, together))
+    sharing = Sharing(train.get("sequence_parallel_size", 1), train.get("tensor_parallel_size", 1))
+    readers = max(1, processes // max(1, sharing.together))
     share, rest = divmod(train.get("global_batch_size", 0), readers)
     if not share or rest or train.get("batch_size", AUTO) == AUTO:
         return {}

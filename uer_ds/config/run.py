@@ -14,7 +14,7 @@ from typing import Any
 from uer_ds.config.data import DataConfig
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import non_default_values, option
-from uer_ds.config.sharing import check_sharing
+from uer_ds.config.sharing import Sharing, check_sharing
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
 
@@ -160,9 +160,9 @@ class RunConfig:
         return self.train.steps_per_update or (1 if self.train.global_batch_size else self.accumulation)
 
     @property
-    def processes_together(self) -> int:
-        """Processes that work on the same samples, since they share rows or layers."""
-        return self.train.sequence_parallel_size * self.train.tensor_parallel_size
+    def sharing(self) -> Sharing:
+        """Which processes work on the same samples."""
+        return Sharing(self.train.sequence_parallel_size, self.train.tensor_parallel_size)
 
     def updates(self, steps: int) -> int:
         """A number of steps as a number of updates, at least one."""

@@ -5,6 +5,7 @@ Processes that share something work on the same samples; for the sequences in an
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from uer_ds.errors import UserError
@@ -15,9 +16,58 @@ if TYPE_CHECKING:
 ROWS, LAYERS = "--sequence_parallel_size", "--tensor_parallel_size"
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """Which processes work on the same samples: neighbours, so many at a time.
+
+    Attributes:
+        rows: processes that share each row, each with its own part of the tokens.
+        layers: processes that share each layer, all on the same tokens.
+    """
+
+    rows: int = 1
+    layers: int = 1
+
+    @property
+    def together(self) -> int:
+        """Processes that count as one reader."""
+        return self.rows * self.layers
+
+    def readers(self, processes: int) -> int:
+        """How many of `processes` read different samples."""
+        return processes // self.together
+
+    def reader(self, rank: int) -> int:
+        """Which reader the process `rank` belongs to."""
+        return rank // self.together
+
+    def part(self, rank: int) -> int:
+        """Which part of its rows the process `rank` has."""
+        return rank % self.rows
+
+    def check(self, processes: int) -> None:
+        """Raise UserError where `processes` do not divide into readers."""
+        if processes % self.together:
+            option = ROWS if self.rows > 1 else LAYERS
+            raise UserError(
+                f"{option} {self.together}, but there are {processes} processes; start a multiple of "
+                f"{self.together}, or give another number."
+            )
+
+    def in_words(self, processes: int) -> str:
+        """For messages: "1 process", "8 processes", or "4 groups of 2 processes"."""
+        if self.together > 1:
+            return f"{self.readers(processes)} groups of {self.together} processes"
+        return "1 process" if processes == 1 else f"{processes} processes"
+
+
+ALONE = Sharing()
+"""Every process reads samples of its own."""
+
+
 def check_sharing(run: RunConfig) -> None:
     """Raise UserError where the model or its rows cannot be shared as `run` says."""
-    rows, layers = run.train.sequence_parallel_size, run.train.tensor_parallel_size
+    rows, layers = run.sharing.rows, run.sharing.layers
     for option, count in ((ROWS, rows), (LAYERS, layers)):
         if count < 1:
             raise UserError(f"{option} is {count}; expected a positive integer.")
@@ -60,22 +110,3 @@ def _check_multiples(option: str, count: int, sizes: dict[str, int | None]) -> N
     for key, size in sizes.items():
         if size and size % count:
             raise UserError(f"{key} {size} is no multiple of {option}; make it one.")
-
-
-def readers(run: RunConfig, processes: int) -> int:
-    """How many of `processes` read different samples; UserError where they do not divide into groups."""
-    together = run.processes_together
-    if processes % together:
-        option = ROWS if run.train.sequence_parallel_size > 1 else LAYERS
-        raise UserError(
-            f"{option} {together}, but there are {processes} processes; start a multiple of {together}, or give "
-            "another number."
-        )
-    return processes // together
-
-
-def readers_in_words(processes: int, together: int = 1) -> str:
-    """For messages: "1 process", "8 processes", or "4 groups of 2 processes"."""
-    if together > 1:
-        return f"{processes // together} groups of {together} processes"
-    return "1 process" if processes == 1 else f"{processes} processes"

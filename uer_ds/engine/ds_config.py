@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uer_ds.config.sharing import readers_in_words
+from uer_ds.config.sharing import ALONE, Sharing
 from uer_ds.engine.ds_sections import check_sections
 from uer_ds.engine.shared_layers import tensor_parallel_section
 from uer_ds.errors import UserError
@@ -30,24 +30,20 @@ def engine_config(
     world_size: int,
     max_grad_norm: float,
     whole_matrices: str | None = None,
-    processes_together: int = 1,
-    tensor_parallel_size: int = 1,
+    sharing: Sharing = ALONE,
 ) -> dict[str, Any]:
     """Fill `given` (the user's DeepSpeed JSON, from the file `where`) with what the options own.
 
     Values "auto" are filled in silently; any other value that differs from the option is a `UserError` naming both.
-    `whole_matrices` names an optimizer that ZeRO cannot partition; `processes_together` work on the same samples,
-    `tensor_parallel_size` of them share each layer.
+    `whole_matrices` names an optimizer that ZeRO cannot partition.
     """
     check_sections(given, where)
-    readers = world_size // processes_together
     owned = {
         "train_micro_batch_size_per_gpu": (batch_size, "--batch_size"),
         "gradient_accumulation_steps": (accumulation_steps, "--accumulation_steps"),
         "train_batch_size": (
-            batch_size * accumulation_steps * readers,
-            f"--batch_size {batch_size} x {accumulation_steps} micro-batches x "
-            f"{readers_in_words(world_size, processes_together)} =",
+            batch_size * accumulation_steps * sharing.readers(world_size),
+            f"--batch_size {batch_size} x {accumulation_steps} micro-batches x {sharing.in_words(world_size)} =",
         ),
         "gradient_clipping": (max_grad_norm, "--max_grad_norm"),
     }
@@ -64,15 +60,15 @@ def engine_config(
             f"{zero_stage(given)}); give --ds_config zero0."
         )
     filled = {**given, **{key: value for key, (value, _) in owned.items()}}
-    if processes_together > 1:  # DeepSpeed counts readers by it, and nothing else
-        filled["sequence_parallel_size"] = processes_together
-    if tensor_parallel_size > 1:
+    if sharing.together > 1:  # DeepSpeed counts readers by it, and nothing else
+        filled["sequence_parallel_size"] = sharing.together
+    if sharing.layers > 1:
         if zero_stage(given) not in (1, 2):
             raise UserError(
-                f"--tensor_parallel_size {tensor_parallel_size} needs ZeRO stage 1 or 2, but {where} has stage "
+                f"--tensor_parallel_size {sharing.layers} needs ZeRO stage 1 or 2, but {where} has stage "
                 f"{zero_stage(given)}; give --ds_config zero1 or zero2."
             )
-        filled["tensor_parallel"] = tensor_parallel_section(tensor_parallel_size)
+        filled["tensor_parallel"] = tensor_parallel_section(sharing.layers)
     # UER-py's Adam is ours (no bias correction, decay after the step): elementwise, so every ZeRO stage may hold it.
     filled.setdefault("zero_allow_untested_optimizer", True)
     filled.setdefault("zero_force_ds_cpu_optimizer", False)
@@ -100,7 +96,7 @@ def engine_layout(config: dict[str, Any]) -> dict[str, Any]:
     devices = {name: (zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     precisions = [name for name in ("fp16", "bf16", "bfloat16") if (config.get(name) or {}).get("enabled")]
     return {
-        "zero stage": zero_stage(config),
+        "stage": zero_stage(config),
         "offload": "+".join(
             f"{name.removeprefix('offload_')} to {device}" for name, device in devices.items() if device != "none"
         ),

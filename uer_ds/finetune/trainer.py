@@ -14,7 +14,7 @@ from torch import Tensor
 
 from uer_ds.config.finetune import FinetuneRun
 from uer_ds.config.options import non_default_values
-from uer_ds.config.sharing import readers_in_words
+from uer_ds.config.sharing import ALONE
 from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler
@@ -269,7 +269,7 @@ class Finetuner:
             *material.start.notes,
             *material.noticed,
             f"weights    {self._origin()}",
-            f"update     {self._sequences} examples = {readers_in_words(place.world_size)} x {training.batch_size} x "
+            f"update     {self._sequences} examples = {ALONE.in_words(place.world_size)} x {training.batch_size} x "
             f"{training.accumulation_steps}; {self.total_updates} updates in {training.epochs_num} epochs",
             f"output     {self.output}",
             f"watch      tensorboard --logdir {board}",

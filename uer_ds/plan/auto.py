@@ -8,24 +8,24 @@ give both numbers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
+from uer_ds.config.layout import Layout
 from uer_ds.config.run import RunConfig
 from uer_ds.errors import UserError
 from uer_ds.plan.choices import MARGIN, fits, largest_batch, need, plan_of, sizes
 
 
 def settle_micro_batch(
-    run: RunConfig, processes: int, device: str, free: float, before: Mapping[str, int] | None = None
+    run: RunConfig, processes: int, device: str, free: float, before: Layout | None = None
 ) -> tuple[RunConfig, list[str]]:
     """`run` with a micro-batch in the place of "auto", and a line for the user.
 
-    `device`: "cpu" or "gpu"; `free`: bytes that each process may have, the least of all; `before`: batch_size of the
-    checkpoint that is continued, which is kept where it fits. Raises UserError when not even one row fits.
+    `device`: "cpu" or "gpu"; `free`: bytes that each process may have, the least of all; `before`: of the checkpoint
+    that is continued, whose micro-batch is kept where it fits. Raises UserError when not even one row fits.
     """
     plan = plan_of(run, processes, device)
     room = (1 - MARGIN) * free
-    kept = before["batch_size"] if before else 0
+    kept = before.batch_size if before else 0
     stays = kept in sizes(plan.update_rows, kept) and fits(plan, kept, room)
     rows = kept if stays else largest_batch(plan, room)
     if not rows:

@@ -75,7 +75,7 @@ def plan_of(run: RunConfig, processes: int, device: str, document_tokens: int | 
     count = sum(parameter.numel() for parameter in model.parameters())
     train = run.train
     recompute = train.deepspeed_checkpoint_layers_num if train.deepspeed_checkpoint_activations else 0
-    readers = max(1, processes // run.processes_together)
+    readers = max(1, run.sharing.readers(processes))
     update_rows = train.global_batch_size // readers if train.global_batch_size else None
     accumulation = train.accumulation_steps or 1
     subject = Subject(run.model, count, run.optim.optimizer, device, recompute, accumulation)

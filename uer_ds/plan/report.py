@@ -60,7 +60,7 @@ def _row(plan: Plan, cluster: Cluster, one: Choice) -> tuple[str, ...]:
 
 def tokens_of(plan: Plan) -> float:
     """Source tokens of the whole run."""
-    run, readers = plan.run, plan.division.processes / plan.run.processes_together
+    run, readers = plan.run, plan.run.sharing.readers(plan.division.processes)
     sequences = run.train.global_batch_size or run.train.batch_size * run.accumulation * readers
     return run.total_updates * sequences * plan.rows.length * run.train.sequence_parallel_size
 

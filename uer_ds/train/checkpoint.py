@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uer_ds.config.layout import Layout
+from uer_ds.config.sharing import Sharing
 from uer_ds.engine.engine import ENGINE_TAG
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
@@ -39,7 +41,7 @@ class State:
     updates: int
     samples: int
     tokens: int
-    layout: dict[str, Any]
+    layout: Layout
     seed: int
     identity: dict[str, Any]
     tokenizer: dict[str, Any]
@@ -71,8 +73,10 @@ def read_state(checkpoint: Path) -> State:
     """The `State` of a checkpoint folder; raises `UserError` when its file is damaged."""
     path = checkpoint / STATE_FILE
     try:
-        return State(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        sharing = Sharing(**values["layout"]["sharing"])
+        return State(**{**values, "layout": Layout(**{**values["layout"], "sharing": sharing})})
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove {checkpoint} to use the one before.") from error
 
 

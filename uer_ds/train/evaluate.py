@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from uer_ds.config.sharing import ALONE, Sharing
 from uer_ds.data.batch import Terms
 from uer_ds.data.samples import Objective, make_batch
 from uer_ds.engine.engine import Engine
@@ -19,17 +20,17 @@ def evaluate(
     group: Group,
     batch_size: int,
     samples: int = 0,
-    processes_together: int = 1,
+    sharing: Sharing = ALONE,
     trim: int | None = None,
 ) -> dict[str, float]:
     """Loss and accuracy over the first `samples` samples (0: all) of the objective's first epoch. Collective.
 
     Every rank runs the model equally often, as ZeRO-3 demands; a rank without samples of its own in the last round
-    repeats one and does not count it. `processes_together` ranks run the model on the same samples.
+    repeats one and does not count it. Processes that share rows or layers run the model on the same samples.
     `trim`: as of `make_batch`.
     """
     count = min(samples or len(objective), len(objective))
-    reader, readers = (number // processes_together for number in (group.place.rank, group.place.world_size))
+    reader, readers = sharing.reader(group.place.rank), sharing.readers(group.place.world_size)
     total: Terms | None = None
     engine.train(False)
     for start in range(0, count, batch_size * readers):

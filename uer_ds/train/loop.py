@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uer_ds.config.sharing import ALONE, Sharing
 from uer_ds.data.batch import Batch, Terms
 from uer_ds.engine.engine import Engine
 from uer_ds.engine.group import Group
@@ -63,17 +64,18 @@ class Agreement:
     stop: bool
 
 
-def agree(group: Group, micro_batches: list[Batch], wish: StopWish, copies: int = 1) -> Agreement:
-    """One small all-reduce for all of it. `copies` ranks read the same tokens.
+def agree(group: Group, micro_batches: list[Batch], wish: StopWish, sharing: Sharing = ALONE) -> Agreement:
+    """One small all-reduce for all of it.
 
-    Label counts are those of all ranks: DeepSpeed averages over so many fewer ranks as labels are counted more often.
+    Processes that share layers read the same tokens. Their labels are counted once for each, on purpose: DeepSpeed
+    averages their gradients once for all of them.
     """
     counts = [batch.label_counts() for batch in micro_batches]
     names = list(counts[0])
     local = [float(sum(count[name] for count in counts)) for name in names]
     tokens = float(sum(batch.token_count() for batch in micro_batches))
     *labels, total_tokens, wishes = group.sum([*local, tokens, float(bool(wish))]).tolist()
-    return Agreement(dict(zip(names, labels, strict=True)), int(total_tokens) // copies, wishes > 0)
+    return Agreement(dict(zip(names, labels, strict=True)), int(total_tokens) // sharing.layers, wishes > 0)
 
 
 def share_of_loss(terms: Terms, agreement: Agreement, world_size: int) -> Tensor:
@@ -102,16 +104,16 @@ def run_update(
     group: Group,
     seed: int,
     update: int,
-    copies: int = 1,
+    sharing: Sharing = ALONE,
 ) -> tuple[Terms, list[Tensor]]:
     """Forward, backward and step of every micro-batch of one update; returns this rank's terms and its losses.
 
-    `copies` neighbours that read the same tokens draw the same dropout, since they must agree on what they both hold.
+    Processes that share layers draw the same dropout, since they must agree on what they both hold.
     """
     total: Terms | None = None
     losses = []
     for number, batch in enumerate(micro_batches):
-        torch.manual_seed(draw_seed(seed, update, number, group.place.rank // copies))
+        torch.manual_seed(draw_seed(seed, update, number, group.place.rank // sharing.layers))
         terms = engine.forward(batch.to(engine.device, non_blocking=True))
         loss = share_of_loss(terms, agreement, group.place.world_size)
         losses.append(loss.detach())
@@ -132,28 +134,23 @@ def train(
     meter: Meter,
     wish: StopWish,
     seed: int,
-    processes_together: int = 1,
-    copies: int = 1,
+    sharing: Sharing = ALONE,
 ) -> bool:
-    """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save).
-
-    `processes_together` ranks work on the same sequences: each on its own part with its labels, or `copies` of them on
-    the same tokens.
-    """
-    readers = group.place.world_size // processes_together
+    """Train from `progress` to the end; returns True when done, False when stopped early by a wish (after a save)."""
+    readers = sharing.readers(group.place.world_size)
     engine.train(True)
     meter.start()
     for micro_batches in meter.waiting(updates):
         if progress.updates >= rhythm.total:
             break
-        agreement = agree(group, micro_batches, wish, copies)
+        agreement = agree(group, micro_batches, wish, sharing)
         if agreement.stop:
             hooks.save(progress)
             return False
         began = time.monotonic()
         rate = learning_rate(progress.updates)
         engine.set_learning_rate(rate)
-        terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates, copies)
+        terms, losses = run_update(engine, micro_batches, agreement, group, seed, progress.updates, sharing)
         if engine.skipped:
             hooks.skipped(progress, losses)
         meter.add(terms, agreement.tokens, engine.skipped)

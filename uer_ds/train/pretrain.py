@@ -18,8 +18,8 @@ import torch
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.checks_of_training import notes_on
 from uer_ds.config.data import SamplingConfig
+from uer_ds.config.layout import Layout
 from uer_ds.config.run import AUTO, RunConfig
-from uer_ds.config.sharing import readers_in_words
 from uer_ds.data.blend import Blend, RowParts
 from uer_ds.data.dataset import Dataset, open_dataset
 from uer_ds.data.loader import Loader
@@ -81,7 +81,7 @@ class Trainer:
         self.datasets = [open_dataset(path) for path in run.data.dataset_path]
         self.objective = make_objective(run, self.datasets)
         # Only attention passes padding over; what reads a row in order would end elsewhere.
-        cuts = run.model.encoder == "transformer" and run.train.sequence_parallel_size == 1
+        cuts = run.model.encoder == "transformer" and run.sharing.rows == 1
         self.trim = COLUMNS if cuts else None
         lengths = self.objective.lengths if cuts else None
         self.sampler = Sampler(len(self.objective), run.train.seed, lengths=lengths)
@@ -120,7 +120,7 @@ class Trainer:
         for path in superseded(self.output, self.run.train.force):
             remove_checkpoint(path)
 
-    def _settled(self, before: Mapping[str, Any] | None) -> tuple[RunConfig, list[str]]:
+    def _settled(self, before: Layout | None) -> tuple[RunConfig, list[str]]:
         """The run with its micro-batch and their number; `before`: the layout of the checkpoint that is continued."""
         run, place, chosen = self.run, self.group.place, list[str]()
         if run.train.batch_size == AUTO:
@@ -156,8 +156,7 @@ class Trainer:
             world_size=self.group.place.world_size,
             max_grad_norm=run.optim.max_grad_norm,
             whole_matrices=whole_matrices(run.optim.optimizer),
-            processes_together=run.processes_together,
-            tensor_parallel_size=run.train.tensor_parallel_size,
+            sharing=run.sharing,
         )
         model = self._build_model(config, where)
         return Engine(model, build_optimizer(model, decays(model), run.optim), config, where)
@@ -182,8 +181,8 @@ class Trainer:
 
     def _resume(self, state: State) -> None:
         assert self.resume_from is not None
-        self.engine.load(self.resume_from, resuming.same_division(state.layout, self.layout))
-        before, now = resuming.division(state.layout), resuming.division(self.layout)
+        self.engine.load(self.resume_from, state.layout.divided_like(self.layout))
+        before, now = state.layout.division, self.layout.division
         if before != now:
             self.changes.insert(0, f"resume     written by {before}, continued by {now}")
         self.progress = Progress(state.updates, state.samples, state.tokens)
@@ -224,8 +223,7 @@ class Trainer:
                 self.meter,
                 self.wish,
                 self.run.train.seed,
-                self.run.processes_together,
-                self.run.train.tensor_parallel_size,
+                self.run.sharing,
             )
         self.saver.finish()
         if not done:
@@ -235,12 +233,12 @@ class Trainer:
         return done
 
     def _loader(self) -> Loader:
-        run, place, together = self.run, self.group.place, self.run.processes_together
+        run, place, sharing = self.run, self.group.place, self.run.sharing
         return Loader(
             self._own_part(self.objective),
             self.sampler,
-            rank=place.rank // together,
-            world_size=place.world_size // together,
+            rank=sharing.reader(place.rank),
+            world_size=sharing.readers(place.world_size),
             batch_size=run.train.batch_size,
             accumulation=run.accumulation,
             consumed=self.progress.samples,
@@ -253,8 +251,8 @@ class Trainer:
 
     def _own_part(self, objective: Objective) -> Objective:
         """What this process reads of the samples: all of each row, or its part where processes share rows."""
-        per_row = self.run.train.sequence_parallel_size
-        return objective if per_row == 1 else RowParts(objective, self.group.place.rank % per_row, per_row)
+        sharing, rank = self.run.sharing, self.group.place.rank
+        return objective if sharing.rows == 1 else RowParts(objective, sharing.part(rank), sharing.rows)
 
     def _watchdog(self) -> Watchdog:
         train, data = self.run.train, self.run.data
@@ -267,7 +265,7 @@ class Trainer:
             train.batch_size,
             self.run.accumulation,
             sampling,
-            self.run.processes_together,
+            self.run.sharing,
         )
         return Watchdog(self.group, source, self.output, train.max_skipped_updates, self._say, self._last_checkpoint)
 
@@ -334,7 +332,7 @@ class Trainer:
             self.group,
             train_config.batch_size,
             train_config.eval_samples,
-            self.run.processes_together,
+            self.run.sharing,
             self.trim,
         )
         self.wish.note(EVALUATION, time.monotonic() - began)
@@ -372,8 +370,6 @@ class Trainer:
 
     def _introduction(self, board: Path) -> list[str]:
         run, place, model = self.run, self.group.place, self.run.model
-        together = run.processes_together
-        sequences = run.train.batch_size * run.accumulation * (place.world_size // together)
         packed = "padded" if run.data.no_packing else "packed"
         rows = f"{len(self.objective):,} {packed} rows of {run.data.seq_length} tokens"
         version = versions()["deepspeed"]
@@ -381,8 +377,7 @@ class Trainer:
             f"model      {'+'.join(model.embedding)} > {model.encoder} {model.layers_num} x {model.hidden_size} > "
             f"{'+'.join(model.target)}; {self.engine.parameter_count:,} parameters",
             f"data       {', '.join(run.data.dataset_path)}: {rows}, objective {self.objective.spec.name}",
-            f"update     {sequences} sequences = {readers_in_words(place.world_size, together)} x "
-            f"{run.train.batch_size} x {run.accumulation}; {run.total_updates} updates",
+            f"update     {self.layout.sequences} sequences = {self.layout.product}; {run.total_updates} updates",
             f"engine     DeepSpeed {version}, ZeRO stage {self.engine.stage}, device {self.engine.device}, "
             f"{threads_in_words()}, launcher {place.launcher}",
             f"output     {self.output}",

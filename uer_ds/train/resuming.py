@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from uer_ds.config.layout import Layout
 from uer_ds.config.options import non_default_values
 from uer_ds.config.run import RunConfig
 from uer_ds.data.dataset import Dataset
@@ -47,8 +48,6 @@ def check_same_run(checkpoint: Path, state: State, ours: Mapping[str, Any]) -> N
     """Refuse to go on with a checkpoint of another model, vocabulary or dataset, or of another order of samples."""
     for key in {**state.identity, **ours}:
         before, now = state.identity.get(key, "default"), ours.get(key, "default")
-        if key == "target tokenizer" and "default" in (before, now):
-            continue  # checkpoints did not record it at first; the datasets' fingerprints differ then, too
         if key == "datasets" and before != now:
             raise UserError(
                 f"{checkpoint}: was trained on other data than there is now (fingerprint {_short(before)}, now "
@@ -62,50 +61,26 @@ def _short(fingerprints: Any) -> str:
     return " ".join(str(fingerprint)[:8] for fingerprint in fingerprints)
 
 
-def layout(run: RunConfig, processes: int) -> dict[str, Any]:
+def layout(run: RunConfig, processes: int) -> Layout:
     """How this run is divided."""
-    return {
-        "processes": processes,
-        "processes_together": run.processes_together,
-        "processes_per_layer": run.train.tensor_parallel_size,
+    return Layout(
+        processes=processes,
         **engine_layout(run.engine),
-        "batch_size": run.train.batch_size,
-        "accumulation_steps": run.accumulation,
-        "steps_per_update": run.steps_per_update,
-    }
+        batch_size=run.train.batch_size,
+        accumulation_steps=run.accumulation,
+        steps_per_update=run.steps_per_update,
+        sharing=run.sharing,
+    )
 
 
-def same_division(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether the engine's files can be read as they are, each rank its own."""
-    keys = ["zero stage", "offload", "precision"]
-    if now["zero stage"] > 0:  # at stage 0 one file serves any number of processes
-        keys.append("processes")
-    return _per_layer(before) == _per_layer(now) and all(before.get(key, now[key]) == now[key] for key in keys)
-
-
-def _per_layer(kept: Mapping[str, Any]) -> int:
-    return kept.get("processes_per_layer", 1)  # checkpoints did not record it at first
-
-
-def check_division(checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_division(checkpoint: Path, before: Layout, now: Layout) -> None:
     """Refuse what cannot be divided anew: state on NVMe, and layers that processes share."""
-    if same_division(before, now):
+    if before.divided_like(now):
         return
     for kept in (before, now):
-        shared = "what processes with shared layers wrote" if _per_layer(kept) > 1 else ""
-        if what := "state on NVMe" if "nvme" in kept.get("offload", "") else shared:
+        shared = "what processes with shared layers wrote" if kept.sharing.layers > 1 else ""
+        if what := "state on NVMe" if "nvme" in kept.offload else shared:
             raise UserError(
-                f"{checkpoint}: {what} can only be continued as it was written ({division(before)}), not by "
-                f"{division(now)}; use the same --ds_config and number of processes."
+                f"{checkpoint}: {what} can only be continued as it was written ({before.division}), not by "
+                f"{now.division}; use the same --ds_config and number of processes."
             )
-
-
-def division(kept: Mapping[str, Any]) -> str:
-    """A layout in words, for the log."""
-    count = kept["processes"]
-    together, what = kept.get("processes_together", 1), "layer" if _per_layer(kept) > 1 else "row"
-    words = f"{count} process{'es' if count > 1 else ''}{f' ({together} on each {what})' if together > 1 else ''}"
-    words += f" at stage {kept['zero stage']}"
-    if kept.get("precision", "fp32") != "fp32":
-        words += f" in {kept['precision']}"
-    return words + (f", {kept['offload']}" if kept.get("offload") else "")

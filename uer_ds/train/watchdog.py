@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uer_ds.config.sharing import ALONE, Sharing
 from uer_ds.data.blend import Blend
 from uer_ds.data.sampler import SampleNumbers, Sampler
 from uer_ds.data.samples import Objective
@@ -35,7 +36,7 @@ class Source:
     accumulation: int
     sampling: dict[str, Any]
     """Options of `uer-ds dataset sample` that give the same samples."""
-    processes_together: int = 1
+    sharing: Sharing = ALONE
 
 
 class Watchdog:
@@ -88,11 +89,11 @@ class Watchdog:
         return [(rank, micro) for rank, micro in self._group.sum(flags).nonzero().tolist()]
 
     def _write(self, updates: int, samples: int, broken: list[tuple[int, int]]) -> None:
-        ranks, together = self._group.place.world_size, self._source.processes_together
+        ranks, sharing = self._group.place.world_size, self._source.sharing
         places = broken or [(rank, micro) for rank in range(ranks) for micro in range(self._source.accumulation)]
-        places = sorted({(rank // together * together, micro) for rank, micro in places})  # each sample once
+        readers = {(sharing.reader(rank) * sharing.together, micro) for rank, micro in places}  # each sample once
         parts = []
-        for rank, micro in places:
+        for rank, micro in sorted(readers):
             share = self._share(samples, rank)[micro]
             parts += [{"rank": rank, "micro_batch": micro, **origin} for origin in self._origins(share)]
         line = {"update": updates + 1, "what": "loss" if broken else "gradient", "samples": parts}
@@ -101,7 +102,7 @@ class Watchdog:
 
     def _share(self, samples: int, rank: int) -> list[SampleNumbers]:
         source = self._source
-        reader, readers = (number // source.processes_together for number in (rank, self._group.place.world_size))
+        reader, readers = source.sharing.reader(rank), source.sharing.readers(self._group.place.world_size)
         return source.sampler.share(samples, reader, readers, source.batch_size, source.accumulation)
 
     def _origins(self, samples: SampleNumbers) -> Iterator[dict[str, Any]]:
