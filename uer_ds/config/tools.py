@@ -66,3 +66,19 @@ class FeatureConfig(Options):
             raise UserError("--whitening_input is whole; leave out --whitening_size and --whitening_output.")
         if self.whitening_output and not self.whitening_size:
             raise UserError("--whitening_output needs --whitening_size, which says how many directions to keep.")
+
+
+@dataclass(frozen=True)
+class ClozeConfig(Options):
+    """What is said about blanks."""
+
+    topn: int = option(10, "guesses for each blank", least=1)
+    seed: int = option(7, "of the tokens that are taken out")
+
+
+@dataclass(frozen=True)
+class NeighbourConfig(Options):
+    """What may be a neighbour, and how many are said."""
+
+    topn: int = option(15, "neighbours of each word", least=1)
+    cand_vocab_path: str | None = option(None, "the only words that may be neighbours; default: the vocabulary")
