@@ -25,6 +25,11 @@ class SamplingConfig(Options):
     no_repeat_ngram_size: int = option(0, "no run of so many tokens comes twice in a text; 0: off", least=0)
     seed: int = option(7, "seed of the draws; a text depends on it and on its number, not on the others of its batch")
 
+    def __post_init__(self) -> None:
+        if self.temperature == 0:
+            raise UserError(f"--temperature is {self.temperature}; always the likeliest token is --greedy.")
+        super().__post_init__()
+
     @property
     def draws(self) -> bool:
         """Whether chance has a part in it."""
