@@ -31,13 +31,8 @@ DEVICE = "h100"
 ENGINE = "zero1_bf16"
 """What is planned for on GPUs where nobody names a DeepSpeed JSON; only its precision matters."""
 
-OWN_FIGURES = {
-    "gpu_memory_gb": "memory_gb",
-    "gpu_tflops": "tflops",
-    "node_bandwidth_gb": "node_bandwidth_gb",
-    "network_bandwidth_gb": "network_bandwidth_gb",
-}
-"""Option -> the field of `Device` that it replaces."""
+OWN_FIGURES = ("gpu_memory_gb", "gpu_tflops", "node_bandwidth_gb", "network_bandwidth_gb")
+"""Options that replace the field of `Device` of their name, without gpu_."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def make_cluster(machines: Machines) -> Cluster:
     """The machines as the options describe them."""
-    given = {field: getattr(machines, name) for name, field in OWN_FIGURES.items()}
+    given = {name.removeprefix("gpu_"): getattr(machines, name) for name in OWN_FIGURES}
     own = {field: figure for field, figure in given.items() if figure is not None}
     chosen = dataclasses.replace(device(machines.gpu), **own)
     price = machines.price_per_gpu_hour

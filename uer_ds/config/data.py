@@ -23,9 +23,7 @@ class SamplingConfig(Options):
     tgt_seq_length: int | None = option(None, "target tokens a row; default: the dataset's, else 128", least=1)
     no_packing: bool = option(False, "one document a row with padding (UER-py's way) instead of full rows")
     dup_factor: int = option(
-        0,
-        "static masking: so many versions of each sample, used in turn; 0: dynamic, drawn anew in every epoch",
-        least=0,
+        0, "static masking: so many versions of a sample, used in turn; 0: dynamic, drawn anew in every epoch", least=0
     )
     whole_word_masking: bool = option(False, "mask all pieces of a word together")
     span_masking: bool = option(False, "mask spans of tokens")

@@ -215,27 +215,18 @@ class FinetuneRun:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self)
+        if self.training.r_drop_alpha and self.adversarial.use_adv:
+            raise UserError("--r_drop_alpha and --use_adv each change the loss; give one of them.")
+        if self.lora.use_lora and self.paths.pretrained_model_path is None:
+            raise UserError("--use_lora adapts a model that has learnt something; give --pretrained_model_path.")
+        if self.lora.use_lora and self.adversarial.use_adv:
+            raise UserError("--use_adv perturbs trained embeddings, which --use_lora freezes; give one of them.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: every part without its defaults, and the whole engine JSON."""
         names = ("options", "paths", "training", "optim", "adversarial", "lora", "tokenizer")
         parts = {name: non_default_values(getattr(self, name)) for name in names}
         return {"task": self.task, **parts, "model": self.model, "engine": self.engine}
-
-
-def _check(run: FinetuneRun) -> None:
-    if run.training.r_drop_alpha and run.adversarial.use_adv:
-        raise UserError("--r_drop_alpha and --use_adv each change the loss; give one of them.")
-    if run.lora.use_lora:
-        _check_lora(run)
-
-
-def _check_lora(run: FinetuneRun) -> None:
-    if run.paths.pretrained_model_path is None:
-        raise UserError("--use_lora adapts a model that has learnt something; give --pretrained_model_path.")
-    if run.adversarial.use_adv:
-        raise UserError("--use_adv perturbs embeddings that are trained, which --use_lora freezes; give one of them.")
 
 
 @dataclass(frozen=True)

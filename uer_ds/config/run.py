@@ -72,9 +72,7 @@ class TrainConfig(Options):
         32, "sequences in a micro-batch of one rank; auto: as many as fit into memory", words={"auto": AUTO}, least=1
     )
     accumulation_steps: int | None = option(
-        None,
-        "micro-batches in an update; default: 1, or as many as keep the global batch of the checkpoint continued",
-        least=1,
+        None, "micro-batches in an update; default: 1, or what keeps the global batch of a run continued", least=1
     )
     global_batch_size: int | None = option(
         None,
@@ -84,14 +82,10 @@ class TrainConfig(Options):
     )
     steps_per_update: int | None = option(None, "steps of the options in an update", internal=True, least=1)
     sequence_parallel_size: int = option(
-        1,
-        "processes that share each row, for long rows (DeepSpeed's Ulysses); they count as one for batch sizes",
-        least=1,
+        1, "processes that share each row, of long rows (DeepSpeed's Ulysses); for batch sizes they are one", least=1
     )
     tensor_parallel_size: int = option(
-        1,
-        "processes that share each layer, for wide models (DeepSpeed's AutoTP); they count as one for batch sizes",
-        least=1,
+        1, "processes that share each layer, of wide models (DeepSpeed's AutoTP); for batch sizes they are one", least=1
     )
     save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints", least=1)
     report_steps: int = option(100, "micro-batches between reports", least=1)
@@ -99,9 +93,7 @@ class TrainConfig(Options):
     eval_samples: int = option(0, "sequences of the held-out dataset used in an evaluation; 0: all", least=0)
     keep_checkpoints: int = option(0, "newest checkpoints to keep; 0: all", least=0)
     keep_every_checkpoint: int = option(
-        0,
-        "with keep_checkpoints: keep every K-th one (at K x save_checkpoint_steps, 2 K x ...) for ever; 0: none",
-        least=0,
+        0, "with keep_checkpoints: keep every K-th (at K x save_checkpoint_steps, 2 K x ...) for ever; 0: none", least=0
     )
     save_weights: str = option(
         "safetensors",

@@ -39,9 +39,7 @@ class GridConfig(Options):
     )
     study_name: str | None = option(None, "name of the study in its database; default: that of the task")
     trials_at_once: int | None = option(
-        None,
-        "trials that this machine trains at a time, each on a device of its own; default: its GPUs, 1 without",
-        least=1,
+        None, "trials that this machine trains at a time, each on its own device; default: its GPUs, 1 without", least=1
     )
     prune: bool = option(False, "end trials that are below the median of the others after the same number of epochs")
 
