@@ -134,7 +134,7 @@ def test_training_compares_the_target_vocabulary_too(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--data_processor", "mlmm"], "did you mean 'mlm'"),
-        (["--processes_num", "0"], "--processes_num is 0; expected a positive integer"),
+        (["--processes_num", "0"], "--processes_num is 0; expected 1 or more"),
         (["--corpus_path", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--vocab_path", "nowhere.txt"], "nowhere.txt"),
         (["--corpus_formt", "txt"], "did you mean --corpus_format"),

@@ -83,13 +83,13 @@ ROWS, LAYERS = "sequence_parallel_size", "tensor_parallel_size"
 @pytest.mark.parametrize(
     ("model", "count", "words"),
     [
-        ({}, {ROWS: 0}, "--sequence_parallel_size is 0; expected a positive integer"),
+        ({}, {ROWS: 0}, "--sequence_parallel_size is 0; expected 1 or more"),
         ({}, {ROWS: 3}, "heads_num 2 is no multiple of --sequence_parallel_size 3"),
         ({"encoder": "lstm", "target": ["lm"]}, {ROWS: 2}, "but encoder is 'lstm'"),
         ({"decoder": "transformer", "target": ["lm"]}, {ROWS: 2}, "but decoder is 'transformer'"),
         ({"has_residual_attention": True}, {ROWS: 2}, "but has_residual_attention is True"),
         ({"target": ["cls"], "labels_num": 2, "pooling": "mean"}, {ROWS: 2}, "needs pooling first .* found 'mean'"),
-        ({}, {LAYERS: 0}, "--tensor_parallel_size is 0; expected a positive integer"),
+        ({}, {LAYERS: 0}, "--tensor_parallel_size is 0; expected 1 or more"),
         ({}, {LAYERS: 4}, "heads_num 2 is no multiple of --tensor_parallel_size 4"),
         ({"feedforward_size": 15}, {LAYERS: 2}, "feedforward_size 15 is no multiple"),
         ({"local_kv_heads_num": 1}, {LAYERS: 2}, "local_kv_heads_num 1 is no multiple"),

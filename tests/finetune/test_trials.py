@@ -53,7 +53,7 @@ def test_the_page_s_grids(vocabulary: str) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--batch_size_list 0", "--batch_size_list has 0; expected positive numbers"),
+        ("--batch_size_list 0", "--batch_size_list has 0; expected 1 or more"),
         ("--learning_rate_list 1e-4 nan", "--learning_rate_list has nan"),
         ("--epochs_num_list -1", "--epochs_num_list has -1"),
         ("--trials_at_once 0", "--trials_at_once is 0"),

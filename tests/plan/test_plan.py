@@ -11,7 +11,7 @@ import pytest
 
 from uer_ds.cli import plan as command
 from uer_ds.cli.main import main
-from uer_ds.cli.parser import Parser
+from uer_ds.cli.parser import Parser, given_values
 from uer_ds.cli.pretrain import add_arguments as pretrain_arguments
 from uer_ds.cli.pretrain import modernise
 from uer_ds.errors import UserError
@@ -142,8 +142,8 @@ def test_recipes_are_planned(recipe: str) -> None:
     ("words", "message"),
     [
         (["--gpu", "h10"], "h100"),
-        (["--nodes", "0"], "--nodes is 0; expected a number above 0."),
-        (["--efficiency", "1.5"], "expected a share of the peak"),
+        (["--nodes", "0"], "--nodes is 0; expected 1 or more."),
+        (["--efficiency", "1.5"], "--efficiency is 1.5; expected a number above 0 and at most 1."),
         (["--global_batch_size", "10", "--gpus_per_node", "8"], "is no multiple of"),
         (["--tensor_parallel_size", "2", "--gpus_per_node", "2", "--ds_config", "zero1"], "tensor_parallel_size"),
     ],
@@ -151,4 +151,5 @@ def test_recipes_are_planned(recipe: str) -> None:
 def test_mistakes_are_told(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         args = parsed([*SMALL, *words])
-        command.make_run_config(args, command.make_cluster(args))
+        machines = command.Machines(**given_values(args, command.Machines))
+        command.make_run_config(args, command.make_cluster(machines))

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.opening import MODEL_GROUPS, opened_tool, text_result
 from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.config.tools import ToolPaths
-from uer_ds.errors import UserError
+from uer_ds.config.tools import ClozeConfig, ToolPaths
 
 if TYPE_CHECKING:
     from uer_ds.tools.cloze import Blank
@@ -25,23 +24,20 @@ modernise = modernise_finetune
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Paths, guesses, model, tokenizer."""
-    for title, group in {"paths": ToolPaths, **MODEL_GROUPS}.items():
+    for title, group in {"paths": ToolPaths, "guesses": ClozeConfig, **MODEL_GROUPS}.items():
         add_config_options(parser, group, title)
-    parser.add_argument("--topn", type=int, default=10, help="guesses for each blank (default: 10)")
-    parser.add_argument("--seed", type=int, default=7, help="of the tokens that are taken out (default: 7)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fill every line's blanks."""
     paths = ToolPaths(**given_values(args, ToolPaths))
-    if args.topn < 1:
-        raise UserError(f"--topn is {args.topn}; expected 1 or more.")
+    wanted = ClozeConfig(**given_values(args, ClozeConfig))
     as_json = str(paths.prediction_path).endswith(".jsonl")
     with opened_tool(args, paths, "mlm") as tool, text_result(paths.prediction_path) as out:
         from uer_ds.tools.cloze import fill
         from uer_ds.tools.rows import answered
 
-        answer = fill(tool.model, tool.tokenizer, args.topn, args.seed)
+        answer = fill(tool.model, tool.tokenizer, wanted.topn, wanted.seed)
         rows = answered(tool.lines, tool.tokenizer, tool.seq_length, paths.batch_size, answer, blanks=True)
         for row, blanks in rows:
             print(_object(row.text, blanks) if as_json else _block(row.text, blanks), file=out)

@@ -41,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
     paths = CvPredictPaths(**given_values(args, CvPredictPaths))
     if not paths.test_features_path:
         raise UserError("--test_features_path is missing; name the numpy file of the mean probabilities.")
-    if paths.folds_num < 1:
-        raise UserError(f"--folds_num is {paths.folds_num}; expected a positive integer.")
     model = given_values(args, ModelConfig)
     labels_num = model.pop("labels_num", None)
     given = given_values(args, TASK_OPTIONS[args.task])

@@ -12,39 +12,35 @@ from pathlib import Path
 from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.opening import MODEL_GROUPS, opened_tool, text_result
 from uer_ds.cli.parser import add_config_options, given_values
-from uer_ds.config.tools import ToolPaths
-from uer_ds.errors import UserError
+from uer_ds.config.tools import NeighbourConfig, ToolPaths
 
 modernise = modernise_finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Paths, candidates, model, tokenizer."""
-    for title, group in {"paths": ToolPaths, **MODEL_GROUPS}.items():
+    for title, group in {"paths": ToolPaths, "neighbours": NeighbourConfig, **MODEL_GROUPS}.items():
         add_config_options(parser, group, title)
-    parser.add_argument("--topn", type=int, default=15, help="neighbours of each word (default: 15)")
-    parser.add_argument("--cand_vocab_path", help="the only words that may be neighbours; default: the vocabulary")
 
 
 def run(args: argparse.Namespace) -> int:
     """Say every word's neighbours."""
     paths = ToolPaths(**given_values(args, ToolPaths))
-    if args.topn < 1:
-        raise UserError(f"--topn is {args.topn}; expected 1 or more.")
+    wanted = NeighbourConfig(**given_values(args, NeighbourConfig))
     with opened_tool(args, paths) as tool, text_result(paths.prediction_path) as out:
         from uer_ds.tools.words import candidates_of, nearest_in_context, nearest_in_table, read_asked, word_table
 
         model, tokenizer = tool.model, tool.tokenizer
         tokenizer.require("cls", "sep")
         table = word_table(dict(model.state_dict()))
-        candidates = candidates_of(tokenizer, Path(args.cand_vocab_path) if args.cand_vocab_path else None)
+        candidates = candidates_of(tokenizer, Path(wanted.cand_vocab_path) if wanted.cand_vocab_path else None)
         for number, line in enumerate(tool.lines, start=1):
             asked = read_asked(line, f"{paths.test_path}: text {number}", tokenizer, tool.seq_length)
             print(f"Target word: {asked.word}" + (f"\t{asked.context}" if asked.context else ""), file=out)
             if asked.context is None:
-                found = nearest_in_table(table, asked, candidates, tokenizer.tokens, args.topn)
+                found = nearest_in_table(table, asked, candidates, tokenizer.tokens, wanted.topn)
             else:
-                found = nearest_in_context(model, tokenizer, asked, candidates, args.topn, paths.batch_size)
+                found = nearest_in_context(model, tokenizer, asked, candidates, wanted.topn, paths.batch_size)
             for word, cosine in found:
                 print(f"{word}\t{cosine:.4f}", file=out)
             print(file=out)

@@ -71,7 +71,9 @@ def _argument(field: dataclasses.Field[Any], kind: OptionType) -> dict[str, Any]
     shown = " ".join(map(str, default)) if kind.many else default
     if default not in (None, ()):
         text += f" (default: {shown})"
-    choices = field.metadata["choices"]
+    limits, choices = field.metadata["range"], field.metadata["choices"]
+    if limits is not None and limits.is_news:
+        text += f"; {limits}"
     if choices is not None:
         text += f"; one of: {', '.join(choices)}"
     reader = _reader(kind.kind, field.metadata["words"])

@@ -16,8 +16,10 @@ from typing import Any
 
 from uer_ds.cli import pretrain
 from uer_ds.cli.models import VOCABULARY, aligned
+from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.batches import settle_batches
 from uer_ds.config.data import SEQ_LENGTH, DataConfig
+from uer_ds.config.options import Options, option
 from uer_ds.config.run import AUTO, RunConfig
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -29,30 +31,37 @@ DEVICE = "h100"
 ENGINE = "zero1_bf16"
 """What is planned for on GPUs where nobody names a DeepSpeed JSON; only its precision matters."""
 
-OWN_FIGURES = {
-    "gpu_memory_gb": ("memory_gb", "memory of a device in GB"),
-    "gpu_tflops": ("tflops", "peak of a device in TFLOP/s, bfloat16"),
-    "node_bandwidth_gb": ("node_bandwidth_gb", "GB/s between the devices of a node, one direction"),
-    "network_bandwidth_gb": ("network_bandwidth_gb", "GB/s of a node's network, one direction"),
-}
-"""Option -> the field of `Device` that it replaces, and what it is."""
+OWN_FIGURES = ("gpu_memory_gb", "gpu_tflops", "node_bandwidth_gb", "network_bandwidth_gb")
+"""Options that replace the field of `Device` of their name, without gpu_."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machines(Options):
+    """What is planned for."""
+
+    gpu: str = option(DEVICE, f"one of {', '.join(DEVICES)}")
+    nodes: int = option(1, "machines", least=1)
+    gpus_per_node: int = option(1, "devices of each", least=1)
+    gpu_memory_gb: float | None = option(None, "memory of a device in GB; default: the card's", above=0)
+    gpu_tflops: float | None = option(None, "peak of a device in TFLOP/s, bfloat16; default: the card's", above=0)
+    node_bandwidth_gb: float | None = option(
+        None, "GB/s between the devices of a node, one direction; default: the card's", above=0
+    )
+    network_bandwidth_gb: float | None = option(
+        None, "GB/s of a node's network, one direction; default: the card's", above=0
+    )
+    efficiency: float = option(EFFICIENCY, "share of the peak that products reach", above=0, most=1)
+    price_per_gpu_hour: float | None = option(None, "price of a device for an hour", above=0)
+    document_tokens: int | None = option(None, "mean length of documents in packed rows; default: a whole row", least=1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The machines, then the options of a run."""
-    group = parser.add_argument_group("machines")
-    group.add_argument("--gpu", default=DEVICE, metavar="NAME", help=f"one of {', '.join(DEVICES)} (default: {DEVICE})")
-    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: 1)")
-    group.add_argument("--gpus_per_node", type=int, default=1, metavar="N", help="devices of each (default: 1)")
-    for option, (_, text) in OWN_FIGURES.items():
-        group.add_argument(f"--{option}", type=float, metavar="X", help=f"{text} (default: the card's)")
-    text = f"share of the peak that products reach (default: {EFFICIENCY:g})"
-    group.add_argument("--efficiency", type=float, default=EFFICIENCY, metavar="X", help=text)
-    group.add_argument("--price_per_gpu_hour", type=float, metavar="X", help="price of a device for an hour")
-    group.add_argument("--vocab_size", type=int, default=argparse.SUPPRESS, metavar="N", help="words of the vocabulary")
-    text = "mean length of documents in packed rows (default: a whole row)"
-    group.add_argument("--document_tokens", type=int, metavar="N", help=text)
-    group.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    add_config_options(parser, Machines, "machines")
+    parser.add_argument(
+        "--vocab_size", type=int, default=argparse.SUPPRESS, metavar="N", help="words of the vocabulary"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
     pretrain.add_arguments(parser)
 
 
@@ -60,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     from uer_ds.plan import choices, report  # torch
 
-    cluster = make_cluster(args)
+    machines = Machines(**given_values(args, Machines))
+    cluster = make_cluster(machines)
     config, vocabulary = make_run_config(args, cluster)
-    plan = choices.plan_of(config, cluster.processes, cluster.device.kind, args.document_tokens)
+    plan = choices.plan_of(config, cluster.processes, cluster.device.kind, machines.document_tokens)
     found = list(choices.choices(plan, cluster))
     chosen = choices.best(found)
     print("\n".join(report.introduction(plan, cluster, vocabulary)), end="\n\n")
@@ -73,17 +83,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_cluster(args: argparse.Namespace) -> Cluster:
+def make_cluster(machines: Machines) -> Cluster:
     """The machines as the options describe them."""
-    for name in ("nodes", "gpus_per_node", "efficiency", *OWN_FIGURES, "price_per_gpu_hour", "document_tokens"):
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise UserError(f"--{name} is {value}; expected a number above 0.")
-    if args.efficiency > 1:
-        raise UserError(f"--efficiency is {args.efficiency:g}; expected a share of the peak, up to 1.")
-    given = {field: getattr(args, option) for option, (field, _) in OWN_FIGURES.items()}
-    chosen = dataclasses.replace(device(args.gpu), **{key: value for key, value in given.items() if value is not None})
-    return Cluster(args.gpu, chosen, args.nodes, args.gpus_per_node, args.efficiency, args.price_per_gpu_hour)
+    given = {name.removeprefix("gpu_"): getattr(machines, name) for name in OWN_FIGURES}
+    own = {field: figure for field, figure in given.items() if figure is not None}
+    chosen = dataclasses.replace(device(machines.gpu), **own)
+    price = machines.price_per_gpu_hour
+    return Cluster(machines.gpu, chosen, machines.nodes, machines.gpus_per_node, machines.efficiency, price)
 
 
 def make_run_config(args: argparse.Namespace, cluster: Cluster) -> tuple[RunConfig, str]:
@@ -152,13 +158,13 @@ def usual_objective(model: dict[str, Any]) -> str:
     return next(fitting, "mlm")
 
 
-OURS = ("--gpu", "--nodes", "--gpus_per_node", "--efficiency", "--price_per_gpu_hour", "--document_tokens", "--json")
+OURS = ("--json", *(f"--{field.name}" for field in dataclasses.fields(Machines)))
 REPLACED = ("--ds_config", "--batch_size", "--vocab_size")
 
 
 def words(given: list[str]) -> str:
     """The options of the run itself, without ours and without those that the recommendation replaces."""
-    left, drop = [], {*OURS, *REPLACED, *(f"--{name}" for name in OWN_FIGURES)}
+    left, drop = [], {*OURS, *REPLACED}
     skipping = False
     for word in given:
         if word.startswith("--"):

@@ -19,7 +19,7 @@ from uer_ds.cli.compat import modernise_preprocess
 from uer_ds.cli.parser import add_config_options, given_values, without_prefix
 from uer_ds.cli.progress import ProgressBar, data_size, table
 from uer_ds.config.data import SEQ_LENGTH, SamplingConfig, TargetTokenizerConfig, TokenizerConfig
-from uer_ds.config.options import option
+from uer_ds.config.options import Options, option
 from uer_ds.data.corpus import FORMATS
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import CORPORA, OBJECTIVE_SPECS, names_by_corpus
@@ -27,15 +27,17 @@ from uer_ds.registry import OBJECTIVES
 
 
 @dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(Options):
     """What is read and what is written."""
 
     corpus_path: tuple[str, ...] = option((), "text files, folders or patterns such as 'data/*.txt'")
     corpus_format: str | None = option(None, "format of the text; default: by file ending", FORMATS)
     dataset_path: str = option("dataset.pt", "the dataset folder to write")
     data_processor: str = option("bert", "objective; decides how the text is read", OBJECTIVES)
-    processes_num: int = option(1, "worker processes (on each rank with --mpi)")
-    shards: int | None = option(None, "number of shards; default: one a process, more above 1 GiB of text each")
+    processes_num: int = option(1, "worker processes (on each rank with --mpi)", least=1)
+    shards: int | None = option(
+        None, "number of shards; default: one a process, more above 1 GiB of text each", least=1
+    )
     split_sentences: str = option(
         "auto",
         f"{names_by_corpus('blank_line')}: every line is a document, to be split into sentences (yes), or lines are"
@@ -82,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     from uer_ds.data.team import Alone, MpiTeam
 
     config = CorpusConfig(**given_values(args, CorpusConfig))
-    check(config)
+    if not config.corpus_path:
+        raise UserError("--corpus_path is missing; name the text files, folders or patterns to read.")
     team = MpiTeam() if config.mpi else Alone()
     for name in [name for name in OBSOLETE if hasattr(args, name)]:
         tell(team.rank, f"--{name} has no effect: {OBSOLETE[name]}.")
@@ -147,16 +150,6 @@ def choose_rule(config: CorpusConfig) -> str:
     if config.split_sentences == "yes" or not has_blank_lines(find_sources(config.corpus_path, config.corpus_format)):
         return "split"
     return rule
-
-
-def check(config: CorpusConfig) -> None:
-    """Refuse what no dataset can be made from."""
-    if not config.corpus_path:
-        raise UserError("--corpus_path is missing; name the text files, folders or patterns to read.")
-    for name in ("processes_num", "shards"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} is {value}; expected a positive integer.")
 
 
 def make_tokenizer(options: dict[str, Any]) -> Any:

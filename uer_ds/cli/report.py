@@ -11,9 +11,12 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uer_ds.cli.parser import add_config_options, given_values
+from uer_ds.config.options import Options, option
 from uer_ds.errors import UserError
 from uer_ds.report.figures import panels
 from uer_ds.report.held_out import Question, questions
@@ -31,28 +34,33 @@ SAMPLES = 12
 """Texts of a page at most."""
 
 
+@dataclass(frozen=True)
+class SampleConfig(Options):
+    """What the models are asked."""
+
+    samples: int | None = option(
+        None, "so many texts of the first run's held-out data for the models to fill or go on", least=1
+    )
+    sample_path: str | None = option(None, f"text, a line each ({SAMPLES} at most), for the models to fill or go on")
+    topn: int = option(5, "guesses for a blank", least=1)
+    sample_tokens: int = option(60, "tokens written behind a text", least=1)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Runs, files, axis, samples."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs (their --output_model_path)")
     parser.add_argument("--output_path", default="report.html", help="the page (default: report.html)")
     parser.add_argument("--png_folder", help="also write each picture as a PNG file there")
     parser.add_argument("--x", choices=tuple(AXES), default="updates", help="what the axis counts (default: updates)")
-    parser.add_argument(
-        "--samples",
-        type=int,
-        metavar="N",
-        help="so many texts of the first run's held-out data for the models to fill or go on",
-    )
-    parser.add_argument("--sample_path", help=f"text, a line each ({SAMPLES} at most), for the models to fill or go on")
-    parser.add_argument("--topn", type=int, default=5, help="guesses for a blank (default: 5)")
-    parser.add_argument("--sample_tokens", type=int, default=60, help="tokens written behind a text (default: 60)")
+    add_config_options(parser, SampleConfig, "samples")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
+    wanted = SampleConfig(**given_values(args, SampleConfig))
     runs = read_runs(args.runs)
     shown = panels(runs, AXES[args.x])
-    samples = _samples(args, runs)
+    samples = _samples(wanted, args.runs, runs)
     output = Path(args.output_path)
     with disk_errors():
         if args.png_folder:
@@ -65,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _samples(args: argparse.Namespace, runs: list[RunLog]) -> Samples:
+def _samples(wanted: SampleConfig, folders: list[str], runs: list[RunLog]) -> Samples:
     """What each run's newest checkpoint says to the texts that are asked for."""
-    asked = _asked(args, runs)
+    asked = _asked(wanted, folders, runs)
     if not asked:
         return ()
     texts = [question.asked for question in asked]
@@ -77,35 +85,32 @@ def _samples(args: argparse.Namespace, runs: list[RunLog]) -> Samples:
 
     answers = [[("the text", question.answer)] if question.answer else [] for question in asked]
     with distributed.joined(one_process()):
-        for folder, name in zip(args.runs, (found.name for found in runs), strict=True):
+        for folder, name in zip(folders, (found.name for found in runs), strict=True):
             target = _target(Path(folder))
             opened = open_model(Source(str(folder)), Wanted((target,)))
-            said = (
-                _fillings(opened, texts, args.topn) if target == "mlm" else _writings(opened, texts, args.sample_tokens)
-            )
+            fill = target == "mlm"
+            said = _fillings(opened, texts, wanted.topn) if fill else _writings(opened, texts, wanted.sample_tokens)
             for place, answer in enumerate(said):
                 answers[place].append((name, answer))
     return list(zip(texts, answers, strict=True))
 
 
-def _asked(args: argparse.Namespace, runs: list[RunLog]) -> list[Question]:
+def _asked(wanted: SampleConfig, folders: list[str], runs: list[RunLog]) -> list[Question]:
     """From the file, or from the first run's held-out data."""
-    if args.sample_path is not None:
-        if args.samples is not None:
+    if wanted.sample_path is not None:
+        if wanted.samples is not None:
             raise UserError("--samples and --sample_path both say what the models are asked; give one of them.")
-        found = [Question(line, "") for _, line in read_lines(Path(args.sample_path))][:SAMPLES]
+        found = [Question(line, "") for _, line in read_lines(Path(wanted.sample_path))][:SAMPLES]
         if not found:
-            raise UserError(f"{args.sample_path}: has no text.")
+            raise UserError(f"{wanted.sample_path}: has no text.")
         return found
-    if args.samples is None:
+    if wanted.samples is None:
         return []
-    if args.samples < 1:
-        raise UserError(f"--samples is {args.samples}; expected 1 or more.")
-    targets = [_target(Path(folder)) for folder in args.runs]
+    targets = [_target(Path(folder)) for folder in folders]
     if len(set(targets)) > 1:
-        kinds = ", ".join(f"{folder}: {target}" for folder, target in zip(args.runs, targets, strict=True))
+        kinds = ", ".join(f"{folder}: {target}" for folder, target in zip(folders, targets, strict=True))
         raise UserError(f"--samples asks all runs the same, but their models are of different kinds ({kinds}).")
-    return questions(runs[0], args.samples, targets[0])
+    return questions(runs[0], wanted.samples, targets[0])
 
 
 def _target(folder: Path) -> str:

@@ -9,22 +9,24 @@ from typing import Any
 
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.cli.vocab_tools import add_tools, run_tool
-from uer_ds.config.options import option
+from uer_ds.config.options import Options, option
 from uer_ds.errors import UserError
 from uer_ds.tokenizers.vocabulary import RESERVED
 
 
 @dataclass(frozen=True)
-class VocabConfig:
+class VocabConfig(Options):
     """Options of `uer-ds vocab`."""
 
     corpus_path: tuple[str, ...] = option((), "UTF-8 text files")
     output_path: str | None = option(None, "the vocabulary file to write, one token a line")
     delimiter: str = option("char", "what a token is", ("char", "space", "bert"))
-    workers_num: int = option(1, "worker processes")
-    min_count: int = option(1, "tokens that occur less often are left out")
+    workers_num: int = option(1, "worker processes", least=1)
+    min_count: int = option(1, "tokens that occur less often are left out", least=1)
     do_lower_case: str = option("true", "bert: lower-case and strip accents", ("true", "false"))
-    sentinels_num: int = option(0, "<extra_id_0>, <extra_id_1>, ... at the end, for the t5 objective; usual: 100")
+    sentinels_num: int = option(
+        0, "<extra_id_0>, <extra_id_1>, ... at the end, for the t5 objective; usual: 100", least=0
+    )
     force: bool = option(False, "replace an existing vocabulary")
 
 
@@ -67,8 +69,6 @@ def check(config: VocabConfig, output: Path) -> None:
             f"--output_path {output} exists already; another vocabulary would not fit the datasets and models made with"
             " it: choose another path, or give --force to replace it."
         )
-    if config.sentinels_num < 0:
-        raise UserError(f"--sentinels_num is {config.sentinels_num}; expected 0 or a positive integer.")
 
 
 def plain_text(source: Any) -> str:

@@ -1,6 +1,6 @@
 """Contradictions in a model configuration, found before anything is allocated; each error names the keys.
 
-`check_model` runs whenever a `ModelConfig` is made. Here: values, sizes and streams; what a model is trained for is
+`check_model` runs whenever a `ModelConfig` is made. Here: sizes and streams; what a model is trained for is
 looked at in `uer_ds.config.checks_of_training`. Symbols: E emb_size, H hidden_size, A heads_num.
 """
 
@@ -28,7 +28,7 @@ distances, and these must end before the last distance that is told apart, 128."
 
 def check_model(config: ModelConfig) -> None:
     """Raise UserError for the first contradiction in `config`."""
-    _check_values(config)
+    _check_names(config)
     if config.encoder == "dual" or "dual" in config.embedding:
         _check_dual(config)
         return
@@ -42,14 +42,8 @@ def check_model(config: ModelConfig) -> None:
     check_training(config)
 
 
-def _check_values(config: ModelConfig) -> None:
-    """Numbers in their ranges, each name once."""
-    if not 0.0 <= config.dropout < 1.0:
-        raise UserError(f"dropout is {config.dropout}; expected a number from 0 up to, not including, 1.")
-    if not 0.0 <= config.layernorm_eps < 1.0:
-        raise UserError(f"layernorm_eps is {config.layernorm_eps}; expected a small number above 0, for example 1e-6.")
-    if not 0.0 <= config.label_smoothing < 1.0:
-        raise UserError(f"label_smoothing is {config.label_smoothing}; expected a number from 0 up to 1.")
+def _check_names(config: ModelConfig) -> None:
+    """Each name once."""
     for key in ("embedding", "tgt_embedding", "target"):
         names = getattr(config, key)
         if len(set(names)) < len(names):
@@ -98,7 +92,7 @@ def _check_streams(first: ModelConfig, second: ModelConfig, tied: bool) -> None:
 
 
 def _check_given(config: ModelConfig) -> None:
-    """Sizes that the chosen parts need are there, and all sizes are positive."""
+    """Sizes that the chosen parts need are there."""
     needed = ["emb_size", "hidden_size", "layers_num", "max_seq_length", "relative_attention_buckets_num"]
     if config.encoder == "transformer" or config.decoder:
         needed += ["heads_num", "feedforward_size"]
@@ -108,11 +102,6 @@ def _check_given(config: ModelConfig) -> None:
         if getattr(config, key) is None:
             part = f"decoder {config.decoder!r}" if config.decoder else f"encoder {config.encoder!r}"
             raise UserError(f"{key} is missing; {part} needs it.")
-    optional = ("vocab_size", "tgt_vocab_size", "attention_head_size", "local_kv_heads_num", "decoder_layers_num")
-    for key in (*needed, *optional, "labels_num"):
-        value = getattr(config, key)
-        if value is not None and value < 1:
-            raise UserError(f"{key} is {value}; expected a positive integer.")
     _check_buckets(config)
 
 

@@ -7,41 +7,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from uer_ds.config.options import option, prefixed
-from uer_ds.errors import UserError, unknown_name
+from uer_ds.config.options import Options, option, prefixed
+from uer_ds.errors import unknown_name
 from uer_ds.registry import OBJECTIVES, TOKENIZERS
 
 STRATEGIES = ("lead", "random")
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(Options):
     """How samples are drawn. A dataset keeps what preprocess was given, as training's defaults; its shards do not
     depend on it."""
 
-    seq_length: int | None = option(None, "tokens a row; default: the dataset's, else 128")
-    tgt_seq_length: int | None = option(None, "target tokens a row; default: the dataset's, else 128")
+    seq_length: int | None = option(None, "tokens a row; default: the dataset's, else 128", least=1)
+    tgt_seq_length: int | None = option(None, "target tokens a row; default: the dataset's, else 128", least=1)
     no_packing: bool = option(False, "one document a row with padding (UER-py's way) instead of full rows")
     dup_factor: int = option(
-        0, "static masking: so many versions of each sample, used in turn; 0: dynamic, drawn anew in every epoch"
+        0, "static masking: so many versions of a sample, used in turn; 0: dynamic, drawn anew in every epoch", least=0
     )
     whole_word_masking: bool = option(False, "mask all pieces of a word together")
     span_masking: bool = option(False, "mask spans of tokens")
-    span_geo_prob: float = option(0.2, "parameter of the geometric distribution of span lengths")
-    span_max_length: int = option(10, "longest span in tokens")
-    short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences")
+    span_geo_prob: float = option(0.2, "parameter of the geometric distribution of span lengths", above=0, most=1)
+    span_max_length: int = option(10, "longest span in tokens", least=1)
+    short_seq_prob: float = option(0.1, "bert, albert: share of shorter sequences", least=0, most=1)
     sentence_selection_strategy: str = option("lead", "gsg: which sentences are the target", STRATEGIES)
 
     def __post_init__(self) -> None:
-        for name, least in (("seq_length", 1), ("tgt_seq_length", 1), ("span_max_length", 1), ("dup_factor", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                wanted = "a positive integer" if least else "0 or a positive integer"
-                raise UserError(f"--{name} is {value}; expected {wanted}.")
-        if not 0 < self.span_geo_prob <= 1:
-            raise UserError(f"--span_geo_prob is {self.span_geo_prob}; expected a probability above 0 and up to 1.")
-        if not 0 <= self.short_seq_prob <= 1:
-            raise UserError(f"--short_seq_prob is {self.short_seq_prob}; expected a probability from 0 to 1.")
+        super().__post_init__()
         if self.sentence_selection_strategy not in STRATEGIES:
             raise unknown_name("sentence_selection_strategy", self.sentence_selection_strategy, STRATEGIES)
 
@@ -55,18 +47,20 @@ class DataConfig(SamplingConfig):
     """Which samples are drawn, from which datasets."""
 
     dataset_path: tuple[str, ...] = option(("dataset.pt",), "dataset folders made by `uer-ds preprocess`")
-    dataset_weights: tuple[float, ...] = option((), "share of each dataset in the samples; default: by size")
+    dataset_weights: tuple[float, ...] = option((), "share of each dataset in the samples; default: by size", least=0)
     eval_dataset_path: str | None = option(
         None, "held-out dataset, evaluated at the start, every eval_steps and at the end"
     )
     data_processor: str | None = option(
         None, "objective; default: that of the model JSON, of the dataset, bert", OBJECTIVES
     )
-    loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
+    loader_workers: int = option(
+        1, "background workers that prepare batches, per rank; 0: in the training thread", least=0
+    )
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Options):
     """A tokenizer by its files. A dataset brings its own: give these to have them compared."""
 
     tokenizer: str = option("bert", "tokenizer", TOKENIZERS)

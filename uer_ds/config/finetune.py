@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uer_ds.config.data import TokenizerConfig
-from uer_ds.config.options import non_default_values, option, read_values
+from uer_ds.config.options import Options, non_default_values, option, read_values
 from uer_ds.config.run import OptimConfig
 from uer_ds.errors import UserError
 
 
 @dataclass(frozen=True)
-class FinetunePaths:
+class FinetunePaths(Options):
     """Where things are read and written."""
 
     pretrained_model_path: str | None = option(
@@ -35,69 +35,79 @@ class FinetunePaths:
 
 
 @dataclass(frozen=True)
-class FinetuneTraining:
+class FinetuneTraining(Options):
     """Length, batch, and what is trained."""
 
-    batch_size: int = option(32, "examples in a micro-batch of one rank")
-    accumulation_steps: int = option(1, "micro-batches in an update")
+    batch_size: int = option(32, "examples in a micro-batch of one rank", least=1)
+    accumulation_steps: int = option(1, "micro-batches in an update", least=1)
     seq_length: int | None = option(
-        None, "longest row in tokens, longer texts are cut and counted; default: 128, or the model's positions if fewer"
+        None,
+        "longest row in tokens, longer texts are cut and counted; default: 128, or the model's positions if fewer",
+        least=1,
     )
-    epochs_num: int = option(3, "passes over the training data")
-    report_steps: int = option(100, "micro-batches between reports")
+    epochs_num: int = option(3, "passes over the training data", least=0)
+    report_steps: int = option(100, "micro-batches between reports", least=1)
     seed: int = option(7, "seed of new weights, order and dropout")
-    early_stopping: int = option(0, "stop after this many evaluations without a better result; 0: never")
+    early_stopping: int = option(0, "stop after this many evaluations without a better result; 0: never", least=0)
     freeze_embedding: bool = option(False, "keep the embedding as it is")
-    freeze_layers: int = option(0, "keep the embedding and this many of the lowest layers as they are")
-    layer_lr_decay: float = option(1.0, "learning rate of a layer = this factor times that of the layer above")
-    r_drop_alpha: float = option(0.0, "weight of how far two passes with different dropout are apart; 0: one pass")
+    freeze_layers: int = option(0, "keep the embedding and this many of the lowest layers as they are", least=0)
+    layer_lr_decay: float = option(
+        1.0, "learning rate of a layer = this factor times that of the layer above", above=0, most=1
+    )
+    r_drop_alpha: float = option(
+        0.0, "weight of how far two passes with different dropout are apart; 0: one pass", least=0
+    )
     map_labels: bool = option(False, "labels are names, numbered in sorted order; default: numbers from 0")
-    loader_workers: int = option(1, "background workers that prepare batches, per rank; 0: in the training thread")
+    loader_workers: int = option(
+        1, "background workers that prepare batches, per rank; 0: in the training thread", least=0
+    )
 
 
 @dataclass(frozen=True)
-class AdversarialConfig:
+class AdversarialConfig(Options):
     """Training on perturbed embeddings beside the plain ones (Miyato et al. 2017; Madry et al. 2018)."""
 
     use_adv: bool = option(False, "adversarial training")
     adv_type: str = option("fgm", "fgm: one step; pgd: several, projected", ("fgm", "pgd"))
-    fgm_epsilon: float = option(1e-6, "fgm: length of the step")
-    pgd_k: int = option(3, "pgd: steps")
-    pgd_epsilon: float = option(1.0, "pgd: largest distance from the plain embeddings")
-    pgd_alpha: float = option(0.3, "pgd: length of a step")
+    fgm_epsilon: float = option(1e-6, "fgm: length of the step", above=0)
+    pgd_k: int = option(3, "pgd: steps", least=1)
+    pgd_epsilon: float = option(1.0, "pgd: largest distance from the plain embeddings", above=0)
+    pgd_alpha: float = option(0.3, "pgd: length of a step", above=0)
 
 
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Options):
     """Low-rank adapters on the query and value projections (Hu et al. 2021); needs the package peft."""
 
     use_lora: bool = option(False, "train adapters only; the result holds the whole weights with the adapters added")
-    lora_r: int = option(8, "rank of the adapters")
-    lora_alpha: float = option(16.0, "scale of the adapters, divided by the rank")
-    lora_dropout: float = option(0.0, "dropout before the adapters")
+    lora_r: int = option(8, "rank of the adapters", least=1)
+    lora_alpha: float = option(16.0, "scale of the adapters, divided by the rank", above=0)
+    lora_dropout: float = option(0.0, "dropout before the adapters", least=0, below=1)
 
 
 @dataclass(frozen=True)
-class ClassifierOptions:
+class ClassifierOptions(Options):
     """Classification of texts and pairs."""
 
     soft_targets: bool = option(False, "learn from the column `logits` too (distillation)")
-    soft_alpha: float = option(0.5, "weight of the soft targets")
-    class_weights: tuple[float, ...] = option((), "weight of each class in the loss; default: all 1")
+    soft_alpha: float = option(0.5, "weight of the soft targets", least=0, most=1)
+    class_weights: tuple[float, ...] = option((), "weight of each class in the loss; default: all 1", least=0)
 
 
 @dataclass(frozen=True)
-class ClassifierMtOptions:
+class ClassifierMtOptions(Options):
     """Classification of texts and pairs of several datasets with one encoder."""
 
     dataset_path_list: tuple[str, ...] = option(
         (), "folders of the datasets, each with a train and a dev file: .tsv, .jsonl or .parquet"
     )
-    labels_num_list: tuple[int, ...] = option((), "classes of each dataset; needed to predict with a UER .bin only")
+    labels_num_list: tuple[int, ...] = option(
+        (), "classes of each dataset; needed to predict with a UER .bin only", least=1
+    )
 
 
 @dataclass(frozen=True)
-class NerOptions:
+class NerOptions(Options):
     """Tagging of tokens."""
 
     label2id_path: str | None = option(None, "JSON file of the tags, tag -> number")
@@ -105,12 +115,12 @@ class NerOptions:
 
 
 @dataclass(frozen=True)
-class MultiLabelOptions:
+class MultiLabelOptions(Options):
     """Several labels for each text."""
 
 
 @dataclass(frozen=True)
-class RegressionOptions:
+class RegressionOptions(Options):
     """A number for each text or pair."""
 
 
@@ -120,18 +130,14 @@ class DbqaOptions(ClassifierOptions):
 
 
 @dataclass(frozen=True)
-class CmrcOptions:
+class CmrcOptions(Options):
     """Answers that stand in a context."""
 
-    doc_stride: int = option(128, "characters between the beginnings of a long context's windows")
-
-    def __post_init__(self) -> None:
-        if self.doc_stride < 1:
-            raise UserError(f"--doc_stride is {self.doc_stride}; expected a positive integer.")
+    doc_stride: int = option(128, "characters between the beginnings of a long context's windows", least=1)
 
 
 @dataclass(frozen=True)
-class PromptOptions:
+class PromptOptions(Options):
     """Classification by filling a blank."""
 
     prompt_id: str = option("chnsenticorp_char", "name of the prompt")
@@ -139,40 +145,40 @@ class PromptOptions:
 
 
 @dataclass(frozen=True)
-class SiameseOptions:
+class SiameseOptions(Options):
     """Classification of pairs that are read apart."""
 
 
 @dataclass(frozen=True)
-class SimcseOptions:
+class SimcseOptions(Options):
     """Vectors of sentences by contrast."""
 
-    temperature: float = option(0.05, "cosines are divided by it")
-    eval_steps: int = option(200, "micro-batches between evaluations; 0: at the end of each epoch")
+    temperature: float = option(0.05, "cosines are divided by it", above=0)
+    eval_steps: int = option(200, "micro-batches between evaluations; 0: at the end of each epoch", least=0)
 
 
 @dataclass(frozen=True)
-class C3Options:
+class C3Options(Options):
     """Multiple choice about a text."""
 
-    max_choices_num: int = option(4, "choices of a question")
+    max_choices_num: int = option(4, "choices of a question", least=2)
 
 
 @dataclass(frozen=True)
-class ChidOptions:
+class ChidOptions(Options):
     """Idioms for blanks."""
 
-    max_choices_num: int = option(10, "candidates for a blank")
+    max_choices_num: int = option(10, "candidates for a blank", least=2)
     train_answer_path: str | None = option(None, "JSON file of the training data's answers, tag -> number")
     dev_answer_path: str | None = option(None, "JSON file of the dev data's answers, tag -> number")
     test_answer_path: str | None = option(None, "JSON file of the test data's answers, tag -> number")
 
 
 @dataclass(frozen=True)
-class Text2TextOptions:
+class Text2TextOptions(Options):
     """Texts to texts with a decoder."""
 
-    tgt_seq_length: int = option(32, "longest target in tokens")
+    tgt_seq_length: int = option(32, "longest target in tokens", least=1)
 
 
 TASK_OPTIONS: dict[str, type] = {
@@ -209,7 +215,12 @@ class FinetuneRun:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self)
+        if self.training.r_drop_alpha and self.adversarial.use_adv:
+            raise UserError("--r_drop_alpha and --use_adv each change the loss; give one of them.")
+        if self.lora.use_lora and self.paths.pretrained_model_path is None:
+            raise UserError("--use_lora adapts a model that has learnt something; give --pretrained_model_path.")
+        if self.lora.use_lora and self.adversarial.use_adv:
+            raise UserError("--use_adv perturbs trained embeddings, which --use_lora freezes; give one of them.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: every part without its defaults, and the whole engine JSON."""
@@ -218,44 +229,8 @@ class FinetuneRun:
         return {"task": self.task, **parts, "model": self.model, "engine": self.engine}
 
 
-def _check(run: FinetuneRun) -> None:
-    training = run.training
-    for name in ("batch_size", "accumulation_steps", "seq_length", "report_steps"):
-        value = getattr(training, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} is {getattr(training, name)}; expected a positive integer.")
-    for name in ("epochs_num", "early_stopping", "freeze_layers", "loader_workers"):
-        if getattr(training, name) < 0:
-            raise UserError(f"--{name} is {getattr(training, name)}; expected 0 or more.")
-    if not 0.0 < training.layer_lr_decay <= 1.0:
-        raise UserError(f"--layer_lr_decay is {training.layer_lr_decay}; expected a factor above 0, at most 1.")
-    if run.optim.learning_rate <= 0:
-        raise UserError(f"--learning_rate is {run.optim.learning_rate}; expected a positive number.")
-    if not 0.0 <= run.optim.warmup <= 1.0:
-        raise UserError(f"--warmup is {run.optim.warmup}; expected a fraction of all updates, from 0 to 1.")
-    if training.r_drop_alpha < 0:
-        raise UserError(f"--r_drop_alpha is {training.r_drop_alpha}; expected 0 or more.")
-    if training.r_drop_alpha and run.adversarial.use_adv:
-        raise UserError("--r_drop_alpha and --use_adv each change the loss; give one of them.")
-    if run.lora.use_lora:
-        _check_lora(run)
-
-
-def _check_lora(run: FinetuneRun) -> None:
-    lora = run.lora
-    if lora.lora_r < 1 or lora.lora_alpha <= 0 or not 0.0 <= lora.lora_dropout < 1.0:
-        raise UserError(
-            f"--lora_r is {lora.lora_r}, --lora_alpha {lora.lora_alpha}, --lora_dropout {lora.lora_dropout}; "
-            "expected a positive integer, a positive number, and a probability below 1."
-        )
-    if run.paths.pretrained_model_path is None:
-        raise UserError("--use_lora adapts a model that has learnt something; give --pretrained_model_path.")
-    if run.adversarial.use_adv:
-        raise UserError("--use_adv perturbs embeddings that are trained, which --use_lora freezes; give one of them.")
-
-
 @dataclass(frozen=True)
-class PredictPaths:
+class PredictPaths(Options):
     """What is read and written when predicting."""
 
     load_model_path: str = option(
@@ -266,8 +241,8 @@ class PredictPaths:
         "", "where answers are written: .tsv, .jsonl, .parquet by its ending; others: as UER-py writes this task's"
     )
     config_path: str | None = option(None, "model JSON, or the name of one; default: the one beside the weights")
-    batch_size: int = option(64, "examples in a batch of one process")
-    seq_length: int | None = option(None, "longest row in tokens; default: that of the training, else 128")
+    batch_size: int = option(64, "examples in a batch of one process", least=1)
+    seq_length: int | None = option(None, "longest row in tokens; default: that of the training, else 128", least=1)
     output_logits: bool = option(False, "also write the scores of all classes")
     output_prob: bool = option(False, "also write the probabilities of all classes")
 
@@ -287,10 +262,7 @@ class PredictRun:
         for name in ("load_model_path", "test_path", "prediction_path"):
             if not getattr(self.paths, name):
                 raise UserError(f"--{name} is missing; {_fields(PredictPaths)[name]}.")
-        paths = self.paths
-        for name, value in (("batch_size", paths.batch_size), ("seq_length", paths.seq_length)):
-            if value is not None and value < 1:
-                raise UserError(f"--{name} is {value}; expected a positive integer.")
+        self.options()  # a number that is out of its range is refused here, before a model is read
 
     def options(self, saved: dict[str, Any] | None = None) -> Any:
         """The task's own options: those of the training (`saved`), and over them what was given."""

@@ -10,10 +10,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from uer_ds.config.checks import check_model
-from uer_ds.config.options import non_default_values, option, read_values, to_json
+from uer_ds.config.options import Options, non_default_values, option, read_values, to_json
 from uer_ds.errors import UserError
 from uer_ds.registry import DECODERS, EMBEDDINGS, ENCODERS, OBJECTIVES, TARGETS
 
@@ -25,39 +25,43 @@ POOLINGS = ("mean", "max", "first", "last")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Options):
     """One model. Keys and defaults are UER-py's; `layernorm: "uer"`, `rms` and the llama keys are additions."""
+
+    DASHES: ClassVar[str] = ""
 
     # Sizes (JSON only, as in UER-py).
     vocab_size: int | None = option(
-        None, "entries of the source vocabulary; taken from the tokenizer when absent", internal=True
+        None, "entries of the source vocabulary; taken from the tokenizer when absent", internal=True, least=1
     )
-    tgt_vocab_size: int | None = option(None, "entries of the target vocabulary; default: vocab_size", internal=True)
-    emb_size: int | None = option(None, "E, width of the embedding", internal=True)
-    hidden_size: int | None = option(None, "H, width of the layers", internal=True)
-    feedforward_size: int | None = option(None, "inner width of the feed-forward layer", internal=True)
-    heads_num: int | None = option(None, "A, attention heads", internal=True)
+    tgt_vocab_size: int | None = option(
+        None, "entries of the target vocabulary; default: vocab_size", internal=True, least=1
+    )
+    emb_size: int | None = option(None, "E, width of the embedding", internal=True, least=1)
+    hidden_size: int | None = option(None, "H, width of the layers", internal=True, least=1)
+    feedforward_size: int | None = option(None, "inner width of the feed-forward layer", internal=True, least=1)
+    heads_num: int | None = option(None, "A, attention heads", internal=True, least=1)
     local_kv_heads_num: int | None = option(
-        None, "key/value heads (grouped queries); default: heads_num", internal=True
+        None, "key/value heads (grouped queries); default: heads_num", internal=True, least=1
     )
-    attention_head_size: int | None = option(None, "width of one head; default: H / A", internal=True)
-    layers_num: int | None = option(None, "L, encoder layers", internal=True)
-    decoder_layers_num: int | None = option(None, "decoder layers; default: layers_num", internal=True)
-    kernel_size: int | None = option(None, "gatedcnn: width of a convolution in tokens", internal=True)
-    block_size: int | None = option(None, "gatedcnn: layers between residual connections", internal=True)
+    attention_head_size: int | None = option(None, "width of one head; default: H / A", internal=True, least=1)
+    layers_num: int | None = option(None, "L, encoder layers", internal=True, least=1)
+    decoder_layers_num: int | None = option(None, "decoder layers; default: layers_num", internal=True, least=1)
+    kernel_size: int | None = option(None, "gatedcnn: width of a convolution in tokens", internal=True, least=1)
+    block_size: int | None = option(None, "gatedcnn: layers between residual connections", internal=True, least=1)
     hidden_act: str = option(
         "gelu", "activation of feed-forward layers and of the mlm head", HIDDEN_ACTS, internal=True
     )
-    labels_num: int | None = option(None, "classes of the cls target")
+    labels_num: int | None = option(None, "classes of the cls target", least=1)
     stream_0: ModelConfig | None = option(None, "dual: the first stream, an object of these keys", internal=True)
     stream_1: ModelConfig | None = option(None, "dual: the second stream", internal=True)
 
     # Embedding.
     embedding: tuple[str, ...] = option(("word",), "parts of the input embedding, summed in this order", EMBEDDINGS)
     tgt_embedding: tuple[str, ...] = option(("word",), "parts of the decoder's embedding", EMBEDDINGS)
-    max_seq_length: int = option(512, "rows of the position table, in tokens")
+    max_seq_length: int = option(512, "rows of the position table, in tokens", least=1)
     relative_position_embedding: bool = option(False, "T5's bucketed attention bias")
-    relative_attention_buckets_num: int = option(32, "buckets of the relative position bias")
+    relative_attention_buckets_num: int = option(32, "buckets of the relative position bias", least=1)
     rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
     sinusoidal_layout: str = option(
         "uer",
@@ -81,14 +85,14 @@ class ModelConfig:
     layernorm: str = option(
         "normal", "normal: the standard LayerNorm; uer: UER-py's (unbiased std); t5, rms: RMSNorm", LAYERNORMS
     )
-    layernorm_eps: float = option(1e-6, "epsilon of every layer norm")
+    layernorm_eps: float = option(1e-6, "epsilon of every layer norm", least=0, below=1)
     feed_forward: str = option("dense", "feed-forward layer", ("dense", "gated"))
     remove_attention_scale: bool = option(False, "no division of scores by sqrt(head size)")
     remove_transformer_bias: bool = option(False, "no bias in attention and feed-forward matrices")
     bidirectional: bool = option(False, "rnn, lstm, gru: H/2 units in each direction")
     parameter_sharing: bool = option(False, "ALBERT: one layer used L times")
     has_residual_attention: bool = option(False, "RealFormer: add the previous layer's scores")
-    dropout: float = option(0.1, "dropout probability everywhere")
+    dropout: float = option(0.1, "dropout probability everywhere", least=0, below=1)
 
     # Targets.
     target: tuple[str, ...] = option(("mlm",), "training heads", TARGETS)
@@ -98,13 +102,14 @@ class ModelConfig:
         False, "LM loss on the answer only, which is what prefixlm and llm_sft do anyway; refused with others"
     )
     pooling: str = option("first", "sentence vector of the cls target", POOLINGS)
-    label_smoothing: float = option(0.0, "label smoothing of the lm target", internal=True)
+    label_smoothing: float = option(0.0, "label smoothing of the lm target", internal=True, least=0, below=1)
     ignore_index: bool = option(
         False, "accepted for UER-py's files: padding targets are never trained here", internal=True
     )
     data_processor: str | None = option(None, "the objective this family is trained with", OBJECTIVES, internal=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_model(self)
 
     @property

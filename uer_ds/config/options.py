@@ -1,20 +1,48 @@
 """What turns a frozen dataclass into command-line options and JSON keys: one definition, three readers.
 
-A field made by `option` carries its help text and choices, so the parser (`uer_ds.cli.parser`), the JSON reader below
-and the generated reference all say the same thing.
+A field made by `option` carries its help text, choices and range, so the parser (`uer_ds.cli.parser`), the JSON reader
+below and the generated reference all say the same thing. Ranges are kept by `Options`, the base of every config class.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from uer_ds.errors import UserError, unknown_name
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that an option may be: `least` and `most` are among them, `above` and `below` are not.
+
+    NaN and the infinite ones are in no range.
+    """
+
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        return self.least <= number <= self.most and self.above < number < self.below
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it says more than that something is a count or a size."""
+        return min(self.most, self.below) < math.inf or self.least > 1
+
+    def __str__(self) -> str:
+        if self.most == self.below:
+            return f"{self.least} or more" if self.above < self.least else f"a number above {self.above}"
+        low, at = (f"from {self.least} to", "") if self.above < self.least else (f"above {self.above} and", "at most ")
+        return f"a number {low} {f'below {self.below}' if self.below < self.most else f'{at}{self.most}'}"
 
 
 def option(
@@ -23,14 +51,36 @@ def option(
     choices: Iterable[str] | None = None,
     internal: bool = False,
     words: Mapping[str, Any] | None = None,
+    **bounds: float,
 ) -> Any:
     """A dataclass field that is also an option.
 
     `choices` may be a `Registry`. `internal` keeps it off the command line (it is still a JSON key). `words`: what may
-    be written instead of a value, and the value that it stands for.
+    be written instead of a value, and the value that it stands for. `bounds` (least, above, most, below) make the
+    `Range` that a number must be in, each number of a list; None and what words stand for need not.
     """
-    metadata = {"help": help, "choices": choices, "internal": internal, "words": words or {}}
+    limits = Range(**bounds) if bounds else None
+    metadata = {"help": help, "choices": choices, "internal": internal, "words": words or {}, "range": limits}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The base of every config class: no number outside its option's range."""
+
+    DASHES: ClassVar[str] = "--"
+    """What stands before an option's name in errors; nothing for keys of a JSON file."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            limits, value = field.metadata.get("range"), getattr(self, field.name)
+            if limits is None or value is None or value in field.metadata["words"].values():
+                continue
+            many = isinstance(value, tuple)
+            for number in value if many else (value,):
+                if number not in limits:
+                    found = f"{self.DASHES}{field.name} {'has' if many else 'is'} {number}"
+                    raise UserError(f"{found}; expected {limits}.")
 
 
 def prefixed(cls: type, prefix: str, name: str) -> type:
@@ -40,7 +90,7 @@ def prefixed(cls: type, prefix: str, name: str) -> type:
         (prefix + f.name, hints[f.name], dataclasses.field(default=f.default, metadata=f.metadata))
         for f in dataclasses.fields(cls)
     ]
-    return dataclasses.make_dataclass(name, options, frozen=True)
+    return dataclasses.make_dataclass(name, options, bases=(Options,), frozen=True)
 
 
 @dataclasses.dataclass(frozen=True)

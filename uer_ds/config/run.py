@@ -13,7 +13,7 @@ from typing import Any
 
 from uer_ds.config.data import DataConfig
 from uer_ds.config.model import ModelConfig
-from uer_ds.config.options import non_default_values, option
+from uer_ds.config.options import Options, non_default_values, option
 from uer_ds.config.sharing import Sharing, check_sharing
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import OBJECTIVE_SPECS
@@ -37,54 +37,68 @@ OPTIMIZERS = ("adamw", "adafactor", "lamb", "lion", "muon")
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Options):
     """Optimizer and schedule."""
 
-    learning_rate: float = option(2e-5, "peak learning rate")
-    warmup: float = option(0.1, "warm-up as a fraction of all updates")
-    lr_decay: float = option(0.5, "tri_stage: decay stage as a fraction of all updates")
+    learning_rate: float = option(2e-5, "peak learning rate", above=0)
+    warmup: float = option(0.1, "warm-up as a fraction of all updates", least=0, most=1)
+    lr_decay: float = option(0.5, "tri_stage: decay stage as a fraction of all updates", least=0, most=1)
     optimizer: str = option("adamw", "optimizer; all but adamw and lion need ZeRO stage 0", OPTIMIZERS)
     scheduler: str = option("linear", "learning-rate schedule", SCHEDULERS)
-    weight_decay: float = option(0.01, "decay of weights; biases and norms are never decayed")
-    beta1: float = option(0.9, "adamw, lamb, lion, muon's AdamW: decay rate of the first moment")
-    beta2: float = option(0.999, "decay rate of the second moment; lion: of its only one, 0.99 is usual")
+    weight_decay: float = option(0.01, "decay of weights; biases and norms are never decayed", least=0)
+    beta1: float = option(0.9, "adamw, lamb, lion, muon's AdamW: decay rate of the first moment", least=0, below=1)
+    beta2: float = option(
+        0.999, "decay rate of the second moment; lion: of its only one, 0.99 is usual", least=0, below=1
+    )
     correct_bias: bool = option(False, "adamw: bias correction (UER-py has none)")
-    max_grad_norm: float = option(0.0, "clip gradients at this norm; 0: no clipping, as UER-py")
+    max_grad_norm: float = option(0.0, "clip gradients at this norm; 0: no clipping, as UER-py", least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup == 0 and self.scheduler in ("inverse_sqrt", "tri_stage"):
+            raise UserError(f"--scheduler {self.scheduler} needs a warm-up, found --warmup 0; give a fraction above 0.")
+        if self.scheduler == "tri_stage" and self.warmup + self.lr_decay > 1:
+            raise UserError(
+                f"--warmup {self.warmup} and --lr_decay {self.lr_decay} are more than the whole run; tri_stage needs "
+                "fractions whose sum is at most 1."
+            )
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Options):
     """Length, batch, reports, checkpoints."""
 
     total_steps: int = option(
         100000,
         "micro-batches a rank trains on, updates = total_steps / accumulation_steps; with global_batch_size updates",
+        least=1,
     )
     batch_size: int = option(
-        32, "sequences in a micro-batch of one rank; auto: as many as fit into memory", words={"auto": AUTO}
+        32, "sequences in a micro-batch of one rank; auto: as many as fit into memory", words={"auto": AUTO}, least=1
     )
     accumulation_steps: int | None = option(
-        None, "micro-batches in an update; default: 1, or as many as keep the global batch of the checkpoint continued"
+        None, "micro-batches in an update; default: 1, or what keeps the global batch of a run continued", least=1
     )
     global_batch_size: int | None = option(
         None,
         "sequences in an update over all ranks; accumulation_steps follows from it, and all *_steps options count "
         "updates, so that a run on another number of GPUs is the same run",
+        least=1,
     )
-    steps_per_update: int | None = option(None, "steps of the options in an update", internal=True)
+    steps_per_update: int | None = option(None, "steps of the options in an update", internal=True, least=1)
     sequence_parallel_size: int = option(
-        1, "processes that share each row, for long rows (DeepSpeed's Ulysses); they count as one for batch sizes"
+        1, "processes that share each row, of long rows (DeepSpeed's Ulysses); for batch sizes they are one", least=1
     )
     tensor_parallel_size: int = option(
-        1, "processes that share each layer, for wide models (DeepSpeed's AutoTP); they count as one for batch sizes"
+        1, "processes that share each layer, of wide models (DeepSpeed's AutoTP); for batch sizes they are one", least=1
     )
-    save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints")
-    report_steps: int = option(100, "micro-batches between reports")
-    eval_steps: int = option(0, "micro-batches between evaluations; 0: at the start and the end only")
-    eval_samples: int = option(0, "sequences of the held-out dataset used in an evaluation; 0: all")
-    keep_checkpoints: int = option(0, "newest checkpoints to keep; 0: all")
+    save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints", least=1)
+    report_steps: int = option(100, "micro-batches between reports", least=1)
+    eval_steps: int = option(0, "micro-batches between evaluations; 0: at the start and the end only", least=0)
+    eval_samples: int = option(0, "sequences of the held-out dataset used in an evaluation; 0: all", least=0)
+    keep_checkpoints: int = option(0, "newest checkpoints to keep; 0: all", least=0)
     keep_every_checkpoint: int = option(
-        0, "with keep_checkpoints: keep every K-th one (at K x save_checkpoint_steps, 2 K x ...) for ever; 0: none"
+        0, "with keep_checkpoints: keep every K-th (at K x save_checkpoint_steps, 2 K x ...) for ever; 0: none", least=0
     )
     save_weights: str = option(
         "safetensors",
@@ -99,21 +113,23 @@ class TrainConfig:
     deep_init: bool = option(False, "initialise residual projections with N(0, 0.02 / sqrt(2 L))")
     no_resume: bool = option(False, "start over although the output folder holds a checkpoint; needs --force then")
     force: bool = option(False, "with --no_resume: remove the checkpoints in the output folder")
-    max_minutes: float = option(0.0, "save and stop after this many minutes; 0: no limit")
-    max_skipped_updates: int = option(20, "updates in a row whose loss or gradient is not finite that end the run")
-    stall_seconds: float = option(60.0, "wait for a batch after which a process says that its data stall")
+    max_minutes: float = option(0.0, "save and stop after this many minutes; 0: no limit", least=0)
+    max_skipped_updates: int = option(
+        20, "updates in a row whose loss or gradient is not finite that end the run", least=1
+    )
+    stall_seconds: float = option(60.0, "wait for a batch after which a process says that its data stall", above=0)
     network_timeout_seconds: float = option(
-        60.0, "a machine that has not answered for so long is lost; the others stop (at least 3)"
+        60.0, "a machine that has not answered for so long is lost; the others stop", least=3
     )
     compile: bool = option(
         False, "compile the parts between matrix products (torch.compile); the first updates take longer"
     )
     deepspeed_checkpoint_activations: bool = option(False, "recompute activations in the backward pass")
-    deepspeed_checkpoint_layers_num: int = option(1, "layers in one recomputed piece")
+    deepspeed_checkpoint_layers_num: int = option(1, "layers in one recomputed piece", least=1)
 
 
 @dataclass(frozen=True)
-class PathConfig:
+class PathConfig(Options):
     """Where things are read and written."""
 
     recipe: str | None = option(
@@ -175,41 +191,11 @@ class RunConfig:
 
 
 def _check_run(run: RunConfig) -> None:
-    positive = {
-        "--total_steps": run.train.total_steps,
-        "--batch_size": 1 if run.train.batch_size == AUTO else run.train.batch_size,
-        "--accumulation_steps": 1 if run.train.accumulation_steps is None else run.train.accumulation_steps,
-        "--global_batch_size": 1 if run.train.global_batch_size is None else run.train.global_batch_size,
-        "--save_checkpoint_steps": run.train.save_checkpoint_steps,
-        "--report_steps": run.train.report_steps,
-        "--max_skipped_updates": run.train.max_skipped_updates,
-        "--deepspeed_checkpoint_layers_num": run.train.deepspeed_checkpoint_layers_num,
-    }
-    for name in ("keep_checkpoints", "keep_every_checkpoint", "eval_steps", "eval_samples", "max_minutes"):
-        if getattr(run.train, name) < 0:
-            raise UserError(f"--{name} is {getattr(run.train, name)}; expected 0 or more.")
-    if run.train.stall_seconds <= 0:
-        raise UserError(f"--stall_seconds is {run.train.stall_seconds}; expected a number above 0.")
-    if run.train.network_timeout_seconds < 3:
-        raise UserError(f"--network_timeout_seconds is {run.train.network_timeout_seconds}; expected 3 or more.")
-    if run.data.loader_workers < 0:
-        raise UserError(f"--loader_workers is {run.data.loader_workers}; expected 0 or more.")
-    if run.optim.warmup == 0 and run.optim.scheduler in ("inverse_sqrt", "tri_stage"):
-        raise UserError(
-            f"--scheduler {run.optim.scheduler} needs a warm-up, found --warmup 0; give a fraction above 0."
-        )
-    for name, value in positive.items():
-        if value < 1:
-            raise UserError(f"{name} is {value}; expected a positive integer.")
     if run.total_updates < 1:
         raise UserError(
             f"--total_steps {run.train.total_steps} is less than --accumulation_steps {run.steps_per_update}, "
             "so not one update would be made; raise the first or lower the second."
         )
-    if run.optim.learning_rate <= 0:
-        raise UserError(f"--learning_rate is {run.optim.learning_rate}; expected a positive number.")
-    if not 0.0 <= run.optim.warmup <= 1.0:
-        raise UserError(f"--warmup is {run.optim.warmup}; expected a fraction of all updates, from 0 to 1.")
     if run.data.dataset_weights and len(run.data.dataset_weights) != len(run.data.dataset_path):
         raise UserError(
             f"--dataset_weights has {len(run.data.dataset_weights)} numbers and --dataset_path "

@@ -68,9 +68,6 @@ ALONE = Sharing()
 def check_sharing(run: RunConfig) -> None:
     """Raise UserError where the model or its rows cannot be shared as `run` says."""
     rows, layers = run.sharing.rows, run.sharing.layers
-    for option, count in ((ROWS, rows), (LAYERS, layers)):
-        if count < 1:
-            raise UserError(f"{option} is {count}; expected a positive integer.")
     if rows > 1 and layers > 1:
         raise UserError(f"{ROWS} {rows} and {LAYERS} {layers} share different things; give one of them.")
     if rows > 1:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from uer_ds.config.options import option
+from uer_ds.config.options import Options, option
 from uer_ds.errors import UserError
 
 
 @dataclass(frozen=True)
-class ModelPaths:
+class ModelPaths(Options):
     """The model."""
 
     load_model_path: str | None = option(None, "weights: UER .bin, safetensors, checkpoint or Hugging Face folder")
     config_path: str | None = option(None, "model JSON, or the name of one; default: the one beside the weights")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.need("load_model_path")
 
     def need(self, name: str) -> None:
@@ -30,15 +31,12 @@ class ToolPaths(ModelPaths):
 
     test_path: str | None = option(None, "text, one line each")
     prediction_path: str | None = option(None, "result file; default: the terminal")
-    batch_size: int = option(32, "rows that the model reads at a time")
-    seq_length: int = option(128, "longest row in tokens")
+    batch_size: int = option(32, "rows that the model reads at a time", least=1)
+    seq_length: int = option(128, "longest row in tokens", least=3)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.need("test_path")
-        for name, least in (("batch_size", 1), ("seq_length", 3)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} is {getattr(self, name)}; expected {least} or more.")
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,34 @@ class WordPaths(ModelPaths):
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(Options):
     """What happens to the vectors."""
 
-    whitening_size: int | None = option(None, "whiten the vectors and keep so many directions; default: as they are")
+    whitening_size: int | None = option(
+        None, "whiten the vectors and keep so many directions; default: as they are", least=1
+    )
     whitening_output: str | None = option(None, "write the whitening that was found here (.npz), for other texts")
     whitening_input: str | None = option(None, "whiten with this one instead of finding one in the text")
 
     def __post_init__(self) -> None:
-        if self.whitening_size is not None and self.whitening_size < 1:
-            raise UserError(f"--whitening_size is {self.whitening_size}; expected 1 or more.")
+        super().__post_init__()
         if self.whitening_input and (self.whitening_size or self.whitening_output):
             raise UserError("--whitening_input is whole; leave out --whitening_size and --whitening_output.")
         if self.whitening_output and not self.whitening_size:
             raise UserError("--whitening_output needs --whitening_size, which says how many directions to keep.")
+
+
+@dataclass(frozen=True)
+class ClozeConfig(Options):
+    """What is said about blanks."""
+
+    topn: int = option(10, "guesses for each blank", least=1)
+    seed: int = option(7, "of the tokens that are taken out")
+
+
+@dataclass(frozen=True)
+class NeighbourConfig(Options):
+    """What may be a neighbour, and how many are said."""
+
+    topn: int = option(15, "neighbours of each word", least=1)
+    cand_vocab_path: str | None = option(None, "the only words that may be neighbours; default: the vocabulary")

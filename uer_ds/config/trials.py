@@ -7,7 +7,6 @@ Names and defaults are UER-py's where it has them. `identity` tells which runs m
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.finetune import FinetuneRun, PredictPaths
-from uer_ds.config.options import option
+from uer_ds.config.options import Options, option
 from uer_ds.errors import UserError
 
 CV_TASKS = ("classifier", "prompt", "siamese", "multi_label")
@@ -27,12 +26,12 @@ OF_THE_POINT = ("batch_size", "learning_rate", "epochs_num")
 
 
 @dataclass(frozen=True)
-class GridConfig:
+class GridConfig(Options):
     """What a grid tries, and where its trials are stored."""
 
-    learning_rate_list: tuple[float, ...] = option((3e-5, 1e-4, 3e-4), "learning rates to try")
-    batch_size_list: tuple[int, ...] = option((32, 64), "examples in a micro-batch of one rank, to try")
-    epochs_num_list: tuple[int, ...] = option((3, 5, 8), "passes over the training data, to try")
+    learning_rate_list: tuple[float, ...] = option((3e-5, 1e-4, 3e-4), "learning rates to try", above=0)
+    batch_size_list: tuple[int, ...] = option((32, 64), "examples in a micro-batch of one rank, to try", least=1)
+    epochs_num_list: tuple[int, ...] = option((3, 5, 8), "passes over the training data, to try", least=1)
     study: str | None = option(
         None,
         "database of the trials, as optuna names it (sqlite:///a.db, mysql://..., postgresql://...); all processes "
@@ -40,7 +39,7 @@ class GridConfig:
     )
     study_name: str | None = option(None, "name of the study in its database; default: that of the task")
     trials_at_once: int | None = option(
-        None, "trials that this machine trains at a time, each on a device of its own; default: its GPUs, 1 without"
+        None, "trials that this machine trains at a time, each on its own device; default: its GPUs, 1 without", least=1
     )
     prune: bool = option(False, "end trials that are below the median of the others after the same number of epochs")
 
@@ -71,13 +70,6 @@ class GridRun:
 
     def __post_init__(self) -> None:
         check_last_epoch(self.base, "grid")
-        grid = self.grid
-        if grid.trials_at_once is not None and grid.trials_at_once < 1:
-            raise UserError(f"--trials_at_once is {grid.trials_at_once}; expected a positive integer.")
-        for name, least in (("batch_size", 1), ("epochs_num", 1), ("learning_rate", 0)):
-            for value in getattr(grid, f"{name}_list"):
-                if value < least or not math.isfinite(value) or value == 0:
-                    raise UserError(f"--{name}_list has {value}; expected positive numbers.")
 
     @property
     def points(self) -> list[Point]:
@@ -88,10 +80,10 @@ class GridRun:
 
 
 @dataclass(frozen=True)
-class CvConfig:
+class CvConfig(Options):
     """Folds, and where their probabilities are written."""
 
-    folds_num: int = option(5, "folds: consecutive parts of the training file, each held out once")
+    folds_num: int = option(5, "folds: consecutive parts of the training file, each held out once", least=2)
     train_features_path: str = option(
         "",
         "numpy file [rows, classes] of what each row was given by the model that has not seen it",
@@ -112,23 +104,21 @@ class CvRun:
                 raise UserError(f"--{name} has no place in a cross-validation, whose folds are held out; leave it out.")
         if not self.cv.train_features_path:
             raise UserError("--train_features_path is missing; name the numpy file of the folds' probabilities.")
-        if self.cv.folds_num < 2:
-            raise UserError(f"--folds_num is {self.cv.folds_num}; expected 2 or more.")
         if self.base.training.epochs_num < 1:
             raise UserError(f"--epochs_num is {self.base.training.epochs_num}; expected a positive integer.")
 
 
 @dataclass(frozen=True)
-class CvPredictPaths:
+class CvPredictPaths(Options):
     """What the models of all folds read and write."""
 
     load_model_path: str = option("", "--output_model_path of the cross-validation, which tells the folds' folders")
     test_path: str = option("", "data without labels: .tsv with a header line, .jsonl or .parquet")
     test_features_path: str = option("", "numpy file [rows, classes] of the mean probabilities of all folds' models")
-    folds_num: int = option(5, "folds of the cross-validation")
+    folds_num: int = option(5, "folds of the cross-validation", least=1)
     config_path: str | None = option(None, "model JSON, or the name of one; default: the one beside the weights")
-    batch_size: int = option(64, "examples in a batch of one process")
-    seq_length: int | None = option(None, "longest row in tokens; default: that of the training, else 128")
+    batch_size: int = option(64, "examples in a batch of one process", least=1)
+    seq_length: int | None = option(None, "longest row in tokens; default: that of the training, else 128", least=1)
 
     def of_fold(self, number: int) -> PredictPaths:
         """What one fold's model reads. Its answers are added up, so `prediction_path` only names their place."""
@@ -139,22 +129,25 @@ class CvPredictPaths:
 
 
 @dataclass(frozen=True)
-class StackConfig:
+class StackConfig(Options):
     """Probabilities of several models -> one prediction, by gradient-boosted trees."""
 
     train_path: str | None = option(None, "training data with a column label (.tsv, .jsonl, .parquet)")
     test_path: str | None = option(None, "data to predict; scored where it has a column label")
     train_features_path: tuple[str, ...] = option((), "numpy files [rows, classes] of each model, or one prefix")
     test_features_path: tuple[str, ...] = option((), "the same models' answers for the test data")
-    models_num: int | None = option(None, "with a prefix: the files are PREFIXtrain_features_I.npy, I below this")
-    labels_num: int | None = option(None, "number of classes; default: what the training data has")
+    models_num: int | None = option(
+        None, "with a prefix: the files are PREFIXtrain_features_I.npy, I below this", least=1
+    )
+    labels_num: int | None = option(None, "number of classes; default: what the training data has", least=2)
     prediction_path: str | None = option(None, "predictions for the test data: .tsv, .jsonl or .parquet")
     params_path: str | None = option(None, "JSON of LightGBM's parameters: read, or with --trials_num written")
-    folds_num: int = option(5, "folds that choose the rounds and compare parameters")
-    trials_num: int = option(0, "settings of parameters to try, by optuna; 0: no search")
-    seed: int = option(7, "of folds, trees and search")
+    folds_num: int = option(5, "folds that choose the rounds and compare parameters", least=2)
+    trials_num: int = option(0, "settings of parameters to try, by optuna; 0: no search", least=0)
+    seed: int = option(7, "of folds, trees and search", least=0, below=2**31)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("train_path", "train_features_path"):
             if not getattr(self, name):
                 raise UserError(f"--{name} is missing.")
@@ -162,10 +155,6 @@ class StackConfig:
             raise UserError("--test_path and --test_features_path belong together; give both or none.")
         if self.prediction_path and not self.test_path:
             raise UserError("--prediction_path needs --test_path and --test_features_path.")
-        for name, least in (("folds_num", 2), ("trials_num", 0), ("models_num", 1), ("labels_num", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"--{name} is {value}; expected {least} or more.")
 
 
 def fold_path(output: str, number: int) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uer_ds.errors import UserError, unknown_name
+from uer_ds.errors import unknown_name
 
 FINAL_RATE = 1e-7
 """The rate at which `polynomial` and `inverse_sqrt` end, whatever the base rate."""
@@ -36,16 +36,14 @@ def multiplier(
 
     Args:
         name: a key of `SCHEDULES`.
-        warmup: warm-up as a fraction of all updates.
+        warmup: warm-up as a fraction of all updates; inverse_sqrt and tri_stage need one, which `OptimConfig` sees to.
         lr_decay: tri_stage only: last stage as a fraction of all updates.
         learning_rate: the base rate, which polynomial and inverse_sqrt need since they end at `FINAL_RATE`.
 
-    Raises UserError for an unknown name, and for inverse_sqrt or tri_stage without warm-up.
+    Raises UserError for an unknown name.
     """
     if name not in SCHEDULES:
         raise unknown_name("scheduler", name, SCHEDULES)
-    if warmup == 0 and name in ("inverse_sqrt", "tri_stage"):
-        raise UserError(f"--scheduler {name} needs a warm-up, but --warmup is 0; give a fraction such as 0.1.")
     course = Course(total_updates, total_updates * warmup, total_updates * lr_decay, learning_rate)
     return SCHEDULES[name](update, course)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.model import ModelConfig
-from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values, two_streams
 from uer_ds.finetune.heads import ContrastiveHead, Head
 from uer_ds.finetune.rows import columns_of
@@ -37,8 +36,6 @@ def values(example: Example, labels: Labels, options: Any) -> Values:
 
 def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     """Cosines, no parameters."""
-    if options.temperature <= 0:
-        raise UserError(f"--temperature is {options.temperature}; expected a positive number.")
     return ContrastiveHead(config.pooling, options.temperature)
 
 
