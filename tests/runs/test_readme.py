@@ -7,8 +7,6 @@ import shlex
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.runs.conftest import ROOT, Run
 
 SHORTER = {"10000": "4", "5000": "2"}
@@ -45,8 +43,3 @@ def test_every_command_runs(material: Path, tmp_path: Path, run: Run) -> None:
         ran += 1
     assert ran == 5
     assert (tmp_path / "output_hf" / "tokenizer.json").is_file()
-
-
-@pytest.mark.parametrize("command", ["vocab", "preprocess", "dataset", "pretrain", "convert", "models"])
-def test_every_command_explains_itself(command: str, run: Run) -> None:
-    assert f"usage: uer-ds {command}" in run("uer-ds", command, "--help").stdout

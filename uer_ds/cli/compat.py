@@ -29,7 +29,7 @@ own.)"""
 
 @dataclass
 class Arguments:
-    """Options in the order given; `values` None for those that are not options' values (leading positionals)."""
+    """What stands before the first option, and the options with their values in the order given."""
 
     leading: list[str]
     options: list[tuple[str, list[str]]]

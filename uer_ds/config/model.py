@@ -65,7 +65,7 @@ class ModelConfig(Options):
     rotary_position_embedding: bool = option(False, "rotate queries and keys by position (llama)")
     sinusoidal_layout: str = option(
         "uer",
-        "table of sinusoidalpos; uer: UER-py's; interleaved: its of 2021; halves: Hugging Face's",
+        "table of sinusoidalpos; uer: UER-py's; interleaved: that of 2021; halves: Hugging Face's",
         SINUSOIDAL_LAYOUTS,
         internal=True,
     )

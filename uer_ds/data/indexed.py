@@ -56,8 +56,8 @@ class IndexedDataset:
         dtype: numpy type of the ids.
         sizes: [items] int32, tokens in each item.
         pointers: [items] int64, byte offset of each item in `.bin`.
-        document_bounds: [documents + 1] int64; document d is the items document_bounds[d] .. document_bounds[d + 1] -
-        1.
+        document_bounds: [documents + 1] int64; document d is the items from document_bounds[d] to before
+            document_bounds[d + 1].
         tokens: [tokens] ids of all items in one row, memory-mapped.
     """
 

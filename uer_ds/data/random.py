@@ -72,13 +72,6 @@ def below(words: U32, bound: NDArray | int) -> NDArray[np.int64]:
     return ((words.astype(np.uint64) * np.asarray(bound).astype(np.uint64)) >> HALF).astype(np.int64)
 
 
-def below_wide(high: U32, low: U32, bound: NDArray | int) -> NDArray[np.int64]:
-    """As `below` with 64 random bits, for bounds that come near 2^32: the bias is below bound / 2^64."""
-    wide = np.asarray(bound).astype(np.uint64)
-    carry = (low.astype(np.uint64) * wide) >> HALF
-    return ((high.astype(np.uint64) * wide + carry) >> HALF).astype(np.int64)
-
-
 def pick(word: int, bound: int) -> int:
     """`below` for a single number."""
     return word * bound >> 32

@@ -31,10 +31,10 @@ DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 def add_adapters(model: TaskModel, config: LoraConfig, untrained: Iterable[str], seed: int) -> None:
     """Freeze the body of `model` and give it adapters, the same ones on every rank.
 
-    `untrained`: names of what no file had and what so must be learnt. Raises UserError for a body without attention.
+    `untrained`: names of what no file had, so it must be learnt whole. Raises UserError for a body without attention.
     """
     if not any(isinstance(module, MultiHeadedAttention) for module in model.body.modules()):
-        raise UserError("--use_lora adapts the projections of attention, which this encoder has not; leave it away.")
+        raise UserError("--use_lora adapts the projections of attention, but this encoder has none; leave it out.")
     with needed("peft", "--use_lora needs"):
         import peft
     torch.manual_seed(seed)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from uer_ds.config.model import ModelConfig, read_json_object
 from uer_ds.convert.staging import sync_tree
-from uer_ds.convert.tokenizer_files import save_tokenizer, saved_tokenizer, write_json
+from uer_ds.convert.tokenizer_files import save_tokenizer, write_json
 from uer_ds.errors import UserError
 from uer_ds.finetune.task import Labels
 from uer_ds.models.weights import save_weights
@@ -95,11 +95,3 @@ def read_description(folder: Path) -> Description:
     parts = tuple(values.get("label_parts", {}).items())
     labels = Labels(names, tuple(values.get("label_tokens", ())), values.get("mask_token"), parts=parts)
     return Description(values["task"], labels, values["options"], values["seq_length"], values.get("scores", {}))
-
-
-def tokenizer_of(folder: Path) -> Tokenizer:
-    """The tokenizer saved in a result folder."""
-    tokenizer = saved_tokenizer(folder)
-    if tokenizer is None:
-        raise UserError(f"{folder}: holds no tokenizer; give --vocab_path or --spm_model_path.")
-    return tokenizer

@@ -63,8 +63,8 @@ class Reading:
     """What a task's reader gets: the encoder, the task's own options, and whether right answers are wanted.
 
     `part` tells which file is read: train, dev, test, or predict; `source` is its number where a part has several. To
-    predict, every row gets an answer; from the
-    others a reader leaves out what teaches nothing and counts in `noticed` what it left out or cut, by a sentence.
+    predict, every row gets an answer; from the others a reader leaves out what teaches nothing and counts in `noticed`
+    what it left out or cut, by a sentence.
     """
 
     encoder: Encoder

@@ -22,8 +22,7 @@ class Place:
     """One process of a run. `local_*` counts the processes of this machine only.
 
     `address` and `port` are where rank 0 listens; `address` is empty where only the processes themselves can tell (MPI
-    over
-    several machines: they ask each other).
+    over several machines: they ask each other).
     """
 
     launcher: str

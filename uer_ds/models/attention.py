@@ -1,4 +1,4 @@
-"""Attention: who sees whom (`Visibility`), the one function that computes it (`attend`), and the layer around it.
+"""Attention: the one function that computes it (`attend`), and the layer around it.
 
 B rows, Q queries, K keys (equal in self-attention, then S), A heads, G key/value heads, D width of a head.
 `attend` chooses the kernel; nothing else in the package knows how attention is computed. A mask is made at most once

@@ -15,6 +15,7 @@ def visible_keys(kind: str, segments: Tensor, queries: int) -> Tensor:
     before = (keys <= torch.arange(queries, device=segments.device)[:, None]).unsqueeze(0)  # [1, Q, K]
     if kind == "causal":
         return before
+    assert kind == "causal_with_prefix", kind
     return (before & token) | (segments == 1).unsqueeze(1)
 
 

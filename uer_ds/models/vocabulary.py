@@ -42,8 +42,7 @@ class VocabularyLinear(Linear):
 class _SummedCrossEntropy(torch.autograd.Function):
     """Sum over N of cross entropy(hidden W^T + b, label), computed in float32.
 
-    Label smoothing s as UER-py: the gold label has weight 1 - s - e, all V others and itself e more, with e = s / (V
-    - 1).
+    Label smoothing s as UER-py: the gold label has weight 1 - s - e, all V others and itself e more. e is s / (V - 1).
     """
 
     @staticmethod

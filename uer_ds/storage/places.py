@@ -1,6 +1,4 @@
-"""Names in the folder of a run and in a checkpoint. Imports no
-torch, so that configurations can be read without it.
-"""
+"""Names in the folder of a run and in a checkpoint. Imports no torch, so that configurations can be read without it."""
 
 from __future__ import annotations
 

@@ -52,8 +52,7 @@ class Meter:
     """Losses, accuracies and rates between two reports.
 
     `rows` are finished updates, summed over all ranks: [sum, count, sum, count, ...] in the order of `names`.
-    Collective
-    methods: `flush`, `averages`.
+    Collective methods: `flush`, `averages`.
     """
 
     names: list[str] = field(default_factory=list)

@@ -145,8 +145,8 @@ def _adam(
 ) -> None:
     """Update (parameter, gradient, first and second moment) in one pass over the memory, by torch's fused AdamW.
 
-    torch decays before it moves: p d' - r' u. Here p is moved first: (p - r u) d, which is the same for d' = d and r' =
-    r d.
+    torch decays before it moves: p d' - r' u. Here p is moved first: (p - r u) d. With d' = d and r' = r d they are
+    the same.
     """
     moved = rate * decay
     parameters, gradients, means, squares = (list(column) for column in zip(*tensors, strict=True))
