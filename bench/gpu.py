@@ -267,9 +267,7 @@ def train(
     output = data / "runs" / name
     output.mkdir(parents=True, exist_ok=True)
     words = options(data, output, engine, dropout=dropout, total_steps=updates)
-    trainer = Trainer(read_config(words), group, output, StopAfter(stop))
-    if name.startswith("stage_"):
-        trainer._save = lambda progress: None  # type: ignore[method-assign]
+    trainer = Trainer(read_config(words), group, output, StopAfter(stop), saves=not name.startswith("stage_"))
     trainer.train()
     trainer.engine.close()
     return output

@@ -76,9 +76,7 @@ def main(plan: Path) -> None:
             output.mkdir(parents=True, exist_ok=True)
             if "checkpoint" in entry:
                 group.on_first(lambda entry=entry, output=output: copy_checkpoint(Path(entry["checkpoint"]), output))
-            trainer = Trainer(config, group, output, StopAfter(entry.get("stop_after")))
-            if not entry.get("save", True):
-                trainer._save = lambda progress: None  # type: ignore[method-assign]
+            trainer = Trainer(config, group, output, StopAfter(entry.get("stop_after")), saves=entry.get("save", True))
             poison(trainer, **entry.get("poison", {}))
             count_tensors(trainer)
             if "slow" in entry:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from uer_ds.config.options import read_values
 from uer_ds.config.run import SCHEDULERS, OptimConfig
 from uer_ds.errors import UserError
-from uer_ds.train.schedules import SCHEDULES, multiplier
+from uer_ds.train.schedules import SCHEDULES, learning_rate
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "optim" / "schedules.json").read_text())
 
@@ -21,22 +22,14 @@ def title(case: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("case", GOLDEN["schedules"], ids=title)
 def test_multipliers_equal_uer(case: dict[str, Any]) -> None:
-    def found(update: int) -> float:
-        return multiplier(
-            case["scheduler"],
-            update,
-            GOLDEN["total_steps"],
-            warmup=case["warmup"],
-            lr_decay=case.get("lr_decay", 0.5),
-            learning_rate=case["base_lr"],
-        )
-
+    values = {"scheduler": case["scheduler"], "warmup": case["warmup"], "lr_decay": case.get("lr_decay", 0.5)}
     if "error" in case:  # UER-py divides by zero
         with pytest.raises(UserError, match="--warmup"):
-            OptimConfig(scheduler=case["scheduler"], warmup=case["warmup"])
+            OptimConfig(**values)
         return
-    wanted = case["multipliers"]
-    assert [found(update) for update in range(len(wanted))] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    optim, wanted = OptimConfig(learning_rate=case["base_lr"], **values), case["multipliers"]
+    found = [learning_rate(optim, update, GOLDEN["total_steps"]) / optim.learning_rate for update in range(len(wanted))]
+    assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
 def test_every_option_has_a_schedule() -> None:
@@ -45,4 +38,4 @@ def test_every_option_has_a_schedule() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'linear'"):
-        multiplier("liner", 0, 10)
+        read_values(OptimConfig, {"scheduler": "liner"}, "here")

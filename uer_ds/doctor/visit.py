@@ -204,13 +204,6 @@ class Visit:
             remove_hidden(folder, new)
 
 
-class DryTrainer(Trainer):
-    """A trainer that saves nothing."""
-
-    def _save(self, *_: object) -> None:
-        pass
-
-
 def two_updates(run: RunConfig, group: Group, folder: Path) -> float:
     """Train two updates of `run` with its reports in `folder`; returns seconds an update. Collective."""
     steps = run.train.total_steps // run.total_updates
@@ -218,7 +211,7 @@ def two_updates(run: RunConfig, group: Group, folder: Path) -> float:
         run.train, total_steps=2 * steps, report_steps=1, eval_steps=0, eval_samples=max(1, run.train.batch_size)
     )
     paths = dataclasses.replace(run.paths, output_model_path=str(folder), tensorboard_dir=None, log_path=None)
-    trainer = DryTrainer(dataclasses.replace(run, train=train, paths=paths), group, folder, StopWish())
+    trainer = Trainer(dataclasses.replace(run, train=train, paths=paths), group, folder, StopWish(), saves=False)
     began = time.perf_counter()
     trainer.train()
     return (time.perf_counter() - began) / 2

@@ -35,7 +35,7 @@ from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train
 from uer_ds.train.meter import Meter
 from uer_ds.train.output import output_folder
-from uer_ds.train.schedules import multiplier
+from uer_ds.train.schedules import learning_rate
 from uer_ds.train.stopping import StopWish
 
 EARLY = "early stopping"
@@ -155,15 +155,7 @@ class Finetuner:
             )
 
     def _learning_rate(self, update: int) -> float:
-        optim = self.run.optim
-        return optim.learning_rate * multiplier(
-            optim.scheduler,
-            update,
-            self.total_updates,
-            warmup=optim.warmup,
-            lr_decay=optim.lr_decay,
-            learning_rate=optim.learning_rate,
-        )
+        return learning_rate(self.run.optim, update, self.total_updates)
 
     def _scores(self, examples: list[Example]) -> Scores:
         """Evaluate; the same on every rank."""

@@ -56,7 +56,7 @@ from uer_ds.train.meter import Meter
 from uer_ds.train.optim import build_optimizer, whole_matrices
 from uer_ds.train.output import output_folder
 from uer_ds.train.saving import Saver, SavingRules
-from uer_ds.train.schedules import multiplier
+from uer_ds.train.schedules import learning_rate
 from uer_ds.train.stopping import CHECKPOINT, EVALUATION, REQUEUE, StopWish
 from uer_ds.train.watchdog import Source, Watchdog
 
@@ -74,10 +74,10 @@ COLUMNS = 8
 
 
 class Trainer:
-    """The parts of one run, on one rank."""
+    """The parts of one run, on one rank. One that `saves` nothing is a trial."""
 
-    def __init__(self, run: RunConfig, group: Group, output: Path, wish: StopWish):
-        self.run, self.group, self.output, self.wish = run, group, output, wish
+    def __init__(self, run: RunConfig, group: Group, output: Path, wish: StopWish, saves: bool = True):
+        self.run, self.group, self.output, self.wish, self.saves = run, group, output, wish, saves
         self.datasets = [open_dataset(path) for path in run.data.dataset_path]
         self.objective = make_objective(run, self.datasets)
         # Only attention passes padding over; what reads a row in order would end elsewhere.
@@ -284,16 +284,7 @@ class Trainer:
         )
 
     def _learning_rate(self, update: int) -> float:
-        optim = self.run.optim
-        factor = multiplier(
-            optim.scheduler,
-            update,
-            self.run.total_updates,
-            warmup=optim.warmup,
-            lr_decay=optim.lr_decay,
-            learning_rate=optim.learning_rate,
-        )
-        return optim.learning_rate * factor
+        return learning_rate(self.run.optim, update, self.run.total_updates)
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -342,7 +333,7 @@ class Trainer:
         self._tell_monitors("eval", values, progress)
 
     def _save(self, progress: Progress) -> None:
-        if progress.updates == self.saved_updates:  # 0, or a stop right after a checkpoint
+        if not self.saves or progress.updates == self.saved_updates:  # 0, or a stop right after a checkpoint
             return
         self.meter.flush(self.group)
         self.saver.save(self._state(progress))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uer_ds.errors import unknown_name
+from uer_ds.config.run import OptimConfig
 
 FINAL_RATE = 1e-7
 """The rate at which `polynomial` and `inverse_sqrt` end, whatever the base rate."""
@@ -29,23 +29,11 @@ class Course:
     base_rate: float
 
 
-def multiplier(
-    name: str, update: int, total_updates: int, warmup: float = 0.1, lr_decay: float = 0.5, learning_rate: float = 2e-5
-) -> float:
-    """The factor on `learning_rate` for update number `update` (from 0) of `total_updates`.
-
-    Args:
-        name: a key of `SCHEDULES`.
-        warmup: warm-up as a fraction of all updates; inverse_sqrt and tri_stage need one, which `OptimConfig` sees to.
-        lr_decay: tri_stage only: last stage as a fraction of all updates.
-        learning_rate: the base rate, which polynomial and inverse_sqrt need since they end at `FINAL_RATE`.
-
-    Raises UserError for an unknown name.
-    """
-    if name not in SCHEDULES:
-        raise unknown_name("scheduler", name, SCHEDULES)
-    course = Course(total_updates, total_updates * warmup, total_updates * lr_decay, learning_rate)
-    return SCHEDULES[name](update, course)
+def learning_rate(optim: OptimConfig, update: int, total_updates: int) -> float:
+    """The rate of update number `update` (from 0) of `total_updates`."""
+    warmup, decay = total_updates * optim.warmup, total_updates * optim.lr_decay
+    course = Course(total_updates, warmup, decay, optim.learning_rate)
+    return optim.learning_rate * SCHEDULES[optim.scheduler](update, course)
 
 
 def _linear(update: int, course: Course) -> float:
