@@ -14,13 +14,14 @@ from uer_ds.cli.models import VOCABULARY, count_parameters
 from uer_ds.cli.pretrain import fitting, recipe_sections
 from uer_ds.cli.recipes import recipe_model, row
 from uer_ds.config.data import DataConfig
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.config.recipes import load_recipe, recipe_names
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.errors import UserError
 from uer_ds.models.zoo import GRID
 from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.storage.files import read_json_object
 
 SIZES = {
     "bert_large": 340,

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json
+from uer_ds.storage.files import read_json_object
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

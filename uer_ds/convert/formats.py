@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
 from uer_ds.errors import UserError
 from uer_ds.models.weight_files import under_present_names
 from uer_ds.models.zoo import model_values
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.folders import WEIGHT_FILES, holds_weights, read_folder
 from uer_ds.storage.lazy import LazyTensor
 from uer_ds.storage.places import newest_checkpoint

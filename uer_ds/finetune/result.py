@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from uer_ds.config.model import ModelConfig, read_json_object
-from uer_ds.convert.staging import sync_tree
-from uer_ds.convert.tokenizer_files import save_tokenizer, saved_tokenizer, write_json
+from uer_ds.config.model import ModelConfig
+from uer_ds.convert.tokenizer_files import save_tokenizer, saved_tokenizer
 from uer_ds.errors import UserError
 from uer_ds.finetune.task import Labels
 from uer_ds.models.weights import save_weights
+from uer_ds.storage.files import read_json_object, sync_tree, write_json
 from uer_ds.tokenizers import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"

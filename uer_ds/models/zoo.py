@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
+from uer_ds.config.model import ModelConfig, model_config_from_dict
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.places import newest_checkpoint
 
 HEAD_SIZE = 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -89,12 +88,3 @@ def wrong_checksum(folder: Path, files: FileRecords, part: int = 0, parts: int =
         if found != checksum:
             return Fault(folder / name, f"has the checksum {found:08x}, {checksum:08x} was written")
     return None
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
