@@ -11,7 +11,8 @@ from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
 from uer_ds.storage.checksums import record
-from uer_ds.train.checkpoint import STATE_FILE, checkpoint_path, find_checkpoints, newest_sound, superfluous
+from uer_ds.storage.places import STATE_FILE, checkpoint_path, find_checkpoints
+from uer_ds.train.checkpoint import newest_sound, superfluous
 
 
 class Alone(Group):

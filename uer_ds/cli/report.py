@@ -108,9 +108,9 @@ def _asked(args: argparse.Namespace, runs: list[RunLog]) -> list[Question]:
 def _target(folder: Path) -> str:
     """The head of the run's model that says tokens."""
     from uer_ds.config.model import model_config_from_dict
-    from uer_ds.storage.places import newest_checkpoint
+    from uer_ds.storage.places import CONFIG_FILE, newest_checkpoint
 
-    path = newest_checkpoint(folder) / "config.json"
+    path = newest_checkpoint(folder) / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"{folder}: has no checkpoint yet; leave out --samples and --sample_path.")
     config = model_config_from_dict(read_json_object(path), str(path))

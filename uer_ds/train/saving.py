@@ -29,20 +29,11 @@ from uer_ds.storage.checksums import record
 from uer_ds.storage.disk import naming, remedy_in
 from uer_ds.storage.files import sync, sync_tree, write_json
 from uer_ds.storage.lazy import LazyTensor, TensorMap
+from uer_ds.storage.places import CONFIG_FILE, STATE_FILE, checkpoint_path, find_checkpoints
 from uer_ds.storage.writers import write_safetensors_file, write_torch
 from uer_ds.storage.zero import read_zero
 from uer_ds.tokenizers import Tokenizer
-from uer_ds.train.checkpoint import (
-    CONFIG_FILE,
-    STATE_FILE,
-    WEIGHTS_FILES,
-    State,
-    checkpoint_path,
-    find_checkpoints,
-    make_partial,
-    remove_checkpoint,
-    superfluous,
-)
+from uer_ds.train.checkpoint import WEIGHTS_FILES, State, make_partial, remove_checkpoint, superfluous
 
 
 @dataclass(frozen=True)
