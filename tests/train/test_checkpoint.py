@@ -10,7 +10,7 @@ import pytest
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
-from uer_ds.storage.checksums import record
+from uer_ds.storage.checksums import size_and_sum
 from uer_ds.storage.places import STATE_FILE, checkpoint_path, find_checkpoints
 from uer_ds.train.checkpoint import newest_sound, superfluous
 
@@ -28,7 +28,7 @@ def write(output: Path, updates: int) -> Path:
     (folder / "engine").mkdir(parents=True)
     (folder / "engine" / "weights.pt").write_bytes(bytes(range(256)) * 40)
     (folder / "config.json").write_text("{}")
-    files = {name: record(folder / name) for name in ("engine/weights.pt", "config.json")}
+    files = {name: size_and_sum(folder / name) for name in ("engine/weights.pt", "config.json")}
     state = {"updates": updates, "samples": 0, "tokens": 0, "layout": {}, "seed": 7, "identity": {}, "tokenizer": {}}
     state |= {"datasets": [], "run": {}, "versions": {}, "files": files}
     (folder / STATE_FILE).write_text(json.dumps(state))

@@ -25,7 +25,7 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.engine.engine import ENGINE_TAG, Engine
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
-from uer_ds.storage.checksums import record
+from uer_ds.storage.checksums import size_and_sum
 from uer_ds.storage.disk import naming, remedy_in
 from uer_ds.storage.files import sync, sync_tree, write_json
 from uer_ds.storage.lazy import LazyTensor, TensorMap
@@ -197,7 +197,7 @@ class Saver:
             self._write_readable_part(partial)
             others = [path for path in partial.rglob("*") if path.is_file()]
             names = {path.relative_to(partial).as_posix(): path for path in others}
-            records = {name: list(files.get(name) or record(path)) for name, path in names.items()}
+            records = {name: list(files.get(name) or size_and_sum(path)) for name, path in names.items()}
             write_json(partial / STATE_FILE, dataclasses.asdict(dataclasses.replace(state, files=records)))
             sync_tree(partial)
             if final.exists():  # damaged, and passed over when this run went on from an earlier one
