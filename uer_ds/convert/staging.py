@@ -15,7 +15,7 @@ from pathlib import Path
 
 from uer_ds.convert.beside import side_files
 from uer_ds.errors import UserError
-from uer_ds.storage.files import sync_tree
+from uer_ds.storage.files import remove, sync_tree
 
 
 def refuse_existing(output: Path, force: bool, is_file: bool) -> None:
@@ -78,11 +78,3 @@ def publish_files(temporary: Path, output: Path) -> None:
         raise UserError(
             f"{output}: cannot be written ({error.strerror}); files called {output.stem}_* may be new."
         ) from error
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

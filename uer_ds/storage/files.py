@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,14 @@ def read_json_object(path: str | Path, what: str = "a JSON file") -> dict[str, A
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__}; expected {what}, an object with named keys.")
     return value
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
