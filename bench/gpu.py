@@ -29,7 +29,7 @@ from bench.train import make_dataset
 from tests.models.golden_families import HERE, family
 from tests.runs.reference import read_config, reference_losses
 from tests.runs.stop_after import StopAfter
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.config.resources import find_json
 from uer_ds.data.batch import IGNORE, Batch
 from uer_ds.engine import distributed
@@ -38,6 +38,7 @@ from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
+from uer_ds.storage.files import read_json_object
 from uer_ds.train.pretrain import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]

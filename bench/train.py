@@ -45,7 +45,7 @@ from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
 from uer_ds.models.flops import Work, training_flops, work_of
 from uer_ds.models.init import decays
-from uer_ds.models.model import build_model
+from uer_ds.models.model import build_model, build_shapes
 from uer_ds.train.loop import agree, draw_seed, share_of_loss
 from uer_ds.train.pretrain import Trainer
 from uer_ds.train.stopping import StopWish
@@ -210,8 +210,7 @@ def timed(
                 works += batches  # type: ignore[arg-type]
         seconds = time.perf_counter() - began
     works = [work_of(batch, mask or "fully_visible") for batch in works]  # type: ignore[arg-type]
-    with torch.device("meta"):
-        model = build_model(trainer.run.model)
+    model = build_shapes(trainer.run.model)
     flops = sum(training_flops(model, work) for work in works)
     parts = {part: clock.seconds[part] / seconds for part in clock.seconds}
     return {

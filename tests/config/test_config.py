@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from uer_ds.config.data import DataConfig
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 
 TINY = {"emb_size": 8, "hidden_size": 8, "feedforward_size": 16, "heads_num": 2, "layers_num": 1, "vocab_size": 50}
 

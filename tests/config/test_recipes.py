@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from uer_ds.cli.models import VOCABULARY, count_parameters
+from uer_ds.cli.models import VOCABULARY
 from uer_ds.cli.pretrain import fitting, recipe_sections
 from uer_ds.cli.recipes import recipe_model, row
 from uer_ds.config.data import DataConfig
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.config.recipes import load_recipe, recipe_names
 from uer_ds.config.resources import find_json
 from uer_ds.config.run import OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.errors import UserError
+from uer_ds.models.model import build_shapes, count_parameters
 from uer_ds.models.zoo import GRID
 from uer_ds.objective_specs import OBJECTIVE_SPECS
+from uer_ds.storage.files import read_json_object
 
 SIZES = {
     "bert_large": 340,
@@ -47,7 +49,7 @@ def complete_run(name: str) -> RunConfig:
 @functools.cache
 def parameters(model: ModelConfig) -> int:
     """Counted on the meta device, every layer of it."""
-    return count_parameters(model)
+    return count_parameters(build_shapes(model))
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.convert import convert
 from uer_ds.convert.eras import with_names_of
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import is_fixed_table, present_names
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.lazy import in_memory
 
 GOLDENS = Path(__file__).resolve().parents[1] / "golden" / "models"

@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.convert import convert
 from uer_ds.data.batch import Batch
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.weights import load_weights
+from uer_ds.storage.files import read_json_object
 
 from .closeness import within_one_place
 

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.convert import convert
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 
 from .closeness import within_one_place
 

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uer_ds.cli.main import main
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.convert import convert
 from uer_ds.data.batch import Batch
 from uer_ds.errors import UserError
 from uer_ds.models.model import build_model
 from uer_ds.models.pooling import pool
 from uer_ds.models.weights import load_weights
+from uer_ds.storage.files import read_json_object
 from uer_ds.tokenizers import load_tokenizer
 
 transformers = pytest.importorskip("transformers")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json, resource_names
 from uer_ds.config.sharing import Sharing
 from uer_ds.engine.ds_config import engine_config, zero_stage
 from uer_ds.engine.ds_sections import REMOVED
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 
 
 def filled(given: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from uer_ds.engine.writer import Writer, host_copy
-from uer_ds.storage.checksums import record
+from uer_ds.storage.checksums import size_and_sum
 
 
 def test_a_copy_is_independent_and_as_compact() -> None:
@@ -35,7 +35,7 @@ def test_files_are_as_torch_writes_them_and_their_checksums_right(later: bool, t
         assert not (tmp_path / "a.pt").exists()
         weights.zero_()
         writer.write_all()
-    assert writer.written == {tmp_path / "a.pt": record(tmp_path / "a.pt")}
+    assert writer.written == {tmp_path / "a.pt": size_and_sum(tmp_path / "a.pt")}
     assert torch.equal(torch.load(tmp_path / "a.pt", weights_only=True)["weights"], expected)
     assert writer.trouble is None
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from tests.models.golden_families import NORMS, family
+from uer_ds.config.run import OptimConfig
 from uer_ds.models.init import decays
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_weights
 from uer_ds.train.optim import AdamW, parameter_groups
-from uer_ds.train.schedules import multiplier
+from uer_ds.train.schedules import learning_rate
 
 RUNS = json.loads((Path(__file__).resolve().parents[1] / "golden" / "optim" / "training_runs.json").read_text())
 UPDATES, BASE_RATE = 20, 1e-3
@@ -26,10 +27,11 @@ def test_twenty_updates_follow_uer(name: str, norm: str) -> None:
     wanted, case = run[NORMS[norm]], family(name, norm)
     model = build_model(case.config(dropout=0.0))
     load_weights(model, case.weights)
-    optimizer = AdamW(parameter_groups(model, decays(model), 0.01), lr=BASE_RATE)
+    optim = OptimConfig(learning_rate=BASE_RATE)
+    optimizer = AdamW(parameter_groups(model, decays(model), optim.weight_decay), lr=BASE_RATE)
     batch = case.batch()
     for update in range(UPDATES):
-        rate = BASE_RATE * multiplier("linear", update, UPDATES, warmup=0.1)
+        rate = learning_rate(optim, update, UPDATES)
         assert rate == pytest.approx(wanted["learning_rates"][update])
         for group in optimizer.param_groups:
             group["lr"] = rate

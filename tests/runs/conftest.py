@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json
+from uer_ds.launch.address import free_port
+from uer_ds.storage.files import read_json_object
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -95,11 +95,9 @@ def _ended(done: subprocess.CompletedProcess[str], expect: int) -> subprocess.Co
     return done
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def two_by_deepspeed(*words: str | Path) -> list[str | Path]:
+    """DeepSpeed's launcher for two processes, which meet at a port of their own."""
+    return ["deepspeed", "--num_accelerators", "2", "--master_port", str(free_port()), *words]
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 import uer_ds.train.pretrain  # noqa: F401 (what a start would import, once for all of them)
-from tests.runs.conftest import free_port
 from uer_ds.cli.main import main as command
-from uer_ds.train.checkpoint import find_checkpoints, updates_of
+from uer_ds.launch.address import free_port
+from uer_ds.storage.places import find_checkpoints, updates_of
 
 RANKS = 2
 PATIENCE = 60.0

@@ -18,7 +18,7 @@ from uer_ds.models.init import decays
 from uer_ds.models.model import build_model
 from uer_ds.train.optim import AdamW
 from uer_ds.train.pretrain import make_objective
-from uer_ds.train.schedules import multiplier
+from uer_ds.train.schedules import learning_rate
 
 
 def read_config(options: list[str]) -> RunConfig:
@@ -48,9 +48,8 @@ def reference_losses(run: RunConfig, sequences: int, skipped: Collection[int] = 
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.max_grad_norm)
-        factor = multiplier(run.optim.scheduler, update, run.total_updates, warmup=run.optim.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = run.optim.learning_rate * factor
+            group["lr"] = learning_rate(run.optim, update, run.total_updates)
         if update + 1 not in skipped:
             optimizer.step()
         losses.append(loss.item())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.runs.conftest import free_port
+from uer_ds.launch.address import free_port
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "scontrol", "squeue", "sinfo")
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"

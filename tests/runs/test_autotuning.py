@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.conftest import BIN, ROOT, Run, pretrain_options
+from tests.runs.conftest import BIN, ROOT, Run, pretrain_options, two_by_deepspeed
 from tests.runs.test_hostfile import executable
+from uer_ds.launch.address import free_port
 
 AUTOTUNING = {"enabled": True, "start_profile_step": 2, "end_profile_step": 3}
 SSH = '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift 2; done\nshift\nexec sh -c "$*"\n'
@@ -29,8 +30,7 @@ def test_an_experiment_measures_and_leaves_no_trace(material: Path, tmp_path: Pa
     text = base64.urlsafe_b64encode(json.dumps(tried).encode()).decode()
     words = pretrain_options(material, tmp_path / "run", ds_config=text, total_steps=2, batch_size=16)
     words[words.index("--ds_config")] = "--deepspeed_config"  # the name that the autotuner looks for
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29671", "launch/pretrain.py", *words]
-    done = run(*command, TMPDIR=str(tmp_path))
+    done = run(*two_by_deepspeed("launch/pretrain.py", *words), TMPDIR=str(tmp_path))
     assert "update     16 sequences = 2 processes x 4 x 2" in done.stdout
     assert "died without a word" not in done.stderr
     assert json.loads((tmp_path / "metrics.json").read_text())["throughput"] > 0
@@ -49,7 +49,7 @@ def test_a_whole_search(material: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "tune.json").write_text(json.dumps(start))
     words = pretrain_options(material, tmp_path / "run", ds_config="tune.json", total_steps=4)
     words[words.index("--ds_config")] = "--deepspeed_config"
-    command = ["deepspeed", "--hostfile", "hosts", "--master_addr", "127.0.0.1", "--master_port", "29672"]
+    command = ["deepspeed", "--hostfile", "hosts", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
     command += ["--autotuning", "tune", str(ROOT / "launch/pretrain.py"), *words]
     path = f"{tmp_path / 'bin'}:{BIN}:{os.environ['PATH']}"
     environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.mkdtemp(dir=tmp_path)}
@@ -60,7 +60,4 @@ def test_a_whole_search(material: Path, tmp_path: Path, run: Run) -> None:
     assert not (tmp_path / "run").exists()
     options = {"ds_config": best, "total_steps": 2, "batch_size": sizes["train_micro_batch_size_per_gpu"]}
     options["accumulation_steps"] = sizes["gradient_accumulation_steps"]
-    run(
-        *("deepspeed", "--num_accelerators", "2", "--master_port", "29673", "launch/pretrain.py"),
-        *pretrain_options(material, tmp_path / "run", **options),
-    )
+    run(*two_by_deepspeed("launch/pretrain.py", *pretrain_options(material, tmp_path / "run", **options)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs.conftest import TINY_MODEL, Run, pretrain_options
+from tests.runs.conftest import TINY_MODEL, Run, pretrain_options, two_by_deepspeed
 from uer_ds.cli.main import main
 from uer_ds.config.resources import resource_names
 from uer_ds.config.trials import fold_path
@@ -247,8 +247,7 @@ def test_fp16_where_the_device_has_none(
 
 def test_two_ranks_on_a_full_disk_both_end(material: Path, small_disk: Path, run: Run) -> None:
     options = pretrain_options(material, small_disk / "run", total_steps=2)
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29631", "launch/pretrain.py"]
-    done = run(*command, *options, expect=2, timeout=120)
+    done = run(*two_by_deepspeed("launch/pretrain.py", *options), expect=2, timeout=120)
     assert done.stderr.count("a checkpoint needs about") == 1
     assert "Traceback" not in done.stderr
 

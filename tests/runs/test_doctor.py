@@ -18,6 +18,7 @@ from uer_ds.cli.main import main
 from uer_ds.doctor import machine
 from uer_ds.doctor.findings import ERROR, OK, WARNING, Finding, examine, told, worst
 from uer_ds.engine.cores import cores_here
+from uer_ds.launch.address import free_port
 from uer_ds.launch.place import Place
 
 ALONE = Place("none", 0, 1, 0, 1, "127.0.0.1", 0)
@@ -107,7 +108,8 @@ def test_a_folder_that_a_run_would_be_refused_or_go_on_in(
 
 
 def test_processes_that_do_not_come(tmp_path: Path, run: Run) -> None:
-    place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29638"}
+    place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    place["MASTER_PORT"] = str(free_port())
     command = [sys.executable, "-m", "uer_ds", "doctor", "--timeout_minutes", "0.05"]
     done = run(*command, "--output_model_path", tmp_path, expect=1, timeout=60, **place)
     assert statuses(done.stdout)["start"] == ERROR

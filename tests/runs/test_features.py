@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs.conftest import Run, metrics, partitioning, pretrain_options
+from tests.runs.conftest import Run, metrics, partitioning, pretrain_options, two_by_deepspeed
 from tests.runs.reference import read_config, reference_losses
 
 UPDATES = 8
@@ -151,7 +151,7 @@ def test_nvme_changes_no_loss(material: Path, tmp_path: Path, run: Run, expected
     engine["zero_optimization"]["sub_group_size"] = 100_000
     (tmp_path / "nvme.json").write_text(json.dumps(engine))
     options = {"ds_config": tmp_path / "nvme.json", "total_steps": UPDATES, "warmup": 0.0, "save_checkpoint_steps": 4}
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29621", "launch/pretrain.py"]
-    run(*command, *pretrain_options(material, tmp_path / "run", **options), timeout=600)
+    words = pretrain_options(material, tmp_path / "run", **options)
+    run(*two_by_deepspeed("launch/pretrain.py", *words), timeout=600)
     assert losses(tmp_path / "run") == pytest.approx(expected, rel=1e-5)
     assert {path.name for path in (tmp_path / "nvme").rglob("rank*")} == {"rank0", "rank1"}

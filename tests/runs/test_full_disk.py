@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import BIN, ROOT, Run, fill_disk, metrics, pretrain_options
+from uer_ds.launch.address import free_port
 
 Disk = Callable[[str], Path]
 
@@ -35,7 +36,7 @@ def test_between_two_checkpoints(material: Path, disk: Disk) -> None:
     output = folder / "run"
     words = pretrain_options(material, output, total_steps=5000, save_checkpoint_steps=5000, ds_config="zero2")
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = ["uer-ds", "pretrain", "--world_size", "2", "--master_ip", "tcp://localhost:29645", *words]
+    command = ["uer-ds", "pretrain", "--world_size", "2", "--master_ip", f"tcp://localhost:{free_port()}", *words]
     started = subprocess.Popen(
         command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.conftest import BIN, Run, metrics, pretrain_options
+from uer_ds.launch.address import free_port
 
 SSH = """#!/bin/bash
 while [ "${1:0:1}" = - ]; do [ "$1" = -o ] && shift; shift; done
@@ -53,7 +54,7 @@ def submit(run: Run, programs: Path, hosts: str, options: list[str], expect: int
     """Submit to `hosts`; everything that was said."""
     (programs.parent / "hosts").write_text("".join(f"{host} slots=1\n" for host in hosts.split()))
     path = {"PATH": f"{programs}:{BIN}:{os.environ['PATH']}"}
-    words = ("--hostfile", programs.parent / "hosts", "--deepspeed=--master_port=29643", "--", *options)
+    words = ("--hostfile", programs.parent / "hosts", f"--deepspeed=--master_port={free_port()}", "--", *options)
     done = run("uer-ds", "submit", *words, expect=expect, **path)
     return str(done.stdout + done.stderr)
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.runs.conftest import BIN, ROOT, Run, metrics, pretrain_options
+from tests.runs.conftest import BIN, ROOT, Run, metrics, pretrain_options, two_by_deepspeed
 from uer_ds.engine.cores import physical_cores, ranges, share_of
 from uer_ds.engine.job_limits import cores_allowed
 from uer_ds.engine.shared_buffers import buffer_path
+from uer_ds.launch.address import free_port
 
 DOOR = "launch/pretrain.py"
 UPDATES = 4
@@ -35,14 +36,20 @@ def losses(output: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def under_deepspeed(material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def port() -> int:
+    """Where the two ranks of `under_deepspeed` meet."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def under_deepspeed(port: int, material: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The output of two ranks under `deepspeed`, with everything that reports switched on."""
     output = tmp_path_factory.mktemp("deepspeed") / "run"
     engine = {"zero_optimization": {"stage": 2}, "csv_monitor": {"enabled": True, "output_path": str(output / "csv")}}
     (output.parent / "zero2_csv.json").write_text(json.dumps(engine))
     words = options(material, output, eval_dataset_path=material / "held_out", log_path=output.parent / "log.txt")
     words[words.index("zero2")] = str(output.parent / "zero2_csv.json")
-    run("deepspeed", "--num_accelerators", "2", "--master_port", "29621", DOOR, *words)
+    run("deepspeed", "--num_accelerators", "2", "--master_port", str(port), DOOR, *words)
     return output
 
 
@@ -69,9 +76,9 @@ def test_every_report_is_written(under_deepspeed: Path) -> None:
     assert [e["update"] for e in metrics(under_deepspeed, "evaluations.jsonl")] == [0, UPDATES]
 
 
-def test_no_shared_memory_is_left_behind(under_deepspeed: Path) -> None:
-    assert buffer_path(0, "127.0.0.1", 29621).parent.is_dir()
-    assert not any(buffer_path(rank, "127.0.0.1", 29621).exists() for rank in range(2))
+def test_no_shared_memory_is_left_behind(under_deepspeed: Path, port: int) -> None:
+    assert buffer_path(0, "127.0.0.1", port).parent.is_dir()
+    assert not any(buffer_path(rank, "127.0.0.1", port).exists() for rank in range(2))
 
 
 def test_tensorboard_reads_the_same_numbers(under_deepspeed: Path) -> None:
@@ -101,9 +108,9 @@ def test_the_run_can_be_read_back(under_deepspeed: Path) -> None:
 @pytest.mark.parametrize(
     "launcher",
     [
-        ["torchrun", "--nproc_per_node", "2", "--master_port", "29622", DOOR],
+        ["torchrun", "--nproc_per_node", "2", "--master_port", "PORT", DOOR],
         ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", sys.executable, DOOR],
-        [sys.executable, DOOR, "--world_size", "2", "--gpu_ranks", "0", "1", "--master_ip", "tcp://localhost:29623"],
+        [sys.executable, DOOR, "--world_size", "2", "--gpu_ranks", "0", "1", "--master_ip", "tcp://localhost:PORT"],
     ],
     ids=["torchrun", "mpirun", "page command"],
 )
@@ -111,8 +118,9 @@ def test_other_launchers_give_the_same_run(
     launcher: list[str], material: Path, under_deepspeed: Path, tmp_path: Path, run: Run
 ) -> None:
     output = tmp_path / "run"
-    port = "29624" if launcher[0] == "mpirun" else ""
-    done = run(*launcher, *options(material, output), MASTER_PORT=port)
+    port = str(free_port())
+    command = [word.replace("PORT", port) for word in launcher]
+    done = run(*command, *options(material, output), MASTER_PORT=port if launcher[0] == "mpirun" else "")
     assert losses(output) == losses(under_deepspeed)
     own = frozenset(os.sched_getaffinity(0))
     share = share_of(0, [own, own], physical_cores(own), cores_allowed(), {})
@@ -165,7 +173,7 @@ def test_a_time_limit_below_the_start_still_comes_further(material: Path, tmp_pa
 
 def test_a_terminated_run_saves_and_is_resumed_by_the_same_command(material: Path, tmp_path: Path, run: Run) -> None:
     output = tmp_path / "run"
-    command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29625", DOOR]
+    command = two_by_deepspeed(DOOR)
     words = pretrain_options(material, output, total_steps=120, report_steps=5, ds_config="zero1", dropout=0.1)
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}"}
     first = subprocess.Popen([*command, *words], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)

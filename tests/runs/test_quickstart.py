@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tests.runs.conftest import Run, metrics
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_weights
+from uer_ds.storage.files import read_json_object
 
 STEPS = 150
 

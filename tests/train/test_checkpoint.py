@@ -12,8 +12,9 @@ from uer_ds.config.layout import Layout
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
-from uer_ds.storage.checksums import record
-from uer_ds.train.checkpoint import STATE_FILE, checkpoint_path, find_checkpoints, newest_sound, superfluous
+from uer_ds.storage.checksums import size_and_sum
+from uer_ds.storage.places import STATE_FILE, checkpoint_path, find_checkpoints
+from uer_ds.train.checkpoint import newest_sound, superfluous
 
 
 class Alone(Group):
@@ -29,7 +30,7 @@ def write(output: Path, updates: int) -> Path:
     (folder / "engine").mkdir(parents=True)
     (folder / "engine" / "weights.pt").write_bytes(bytes(range(256)) * 40)
     (folder / "config.json").write_text("{}")
-    files = {name: record(folder / name) for name in ("engine/weights.pt", "config.json")}
+    files = {name: size_and_sum(folder / name) for name in ("engine/weights.pt", "config.json")}
     state = {"updates": updates, "samples": 0, "tokens": 0, "seed": 7, "identity": {}, "tokenizer": {}}
     state |= {
         "layout": dataclasses.asdict(Layout(1, 1, "", "fp32", 8, 1, 1)),

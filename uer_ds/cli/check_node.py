@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
     node = host_name(os.environ)
     free = check_shared(node, Path(args.shared_file)) if args.shared_file else ""
     try:
-        from uer_ds.engine.machine import versions
-        from uer_ds.engine.probe import accelerators
+        from uer_ds.engine.machine import accelerators, versions
     except ImportError as error:
         raise UserError(
             f"node {node}: Python {platform.python_version()} cannot import what training needs ({error}); install "

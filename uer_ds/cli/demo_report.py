@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import model_config_from_dict, read_json_object
+from uer_ds.config.model import model_config_from_dict
 from uer_ds.errors import UserError
-from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE
-from uer_ds.train.checkpoint import CONFIG_FILE, find_checkpoints, read_state
+from uer_ds.storage.files import read_json_object
+from uer_ds.storage.places import CONFIG_FILE, EVALUATION_FILE, METRICS_FILE, find_checkpoints
+from uer_ds.train.checkpoint import read_state
 
 TOP = 5
 

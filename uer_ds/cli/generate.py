@@ -20,11 +20,11 @@ from uer_ds.cli.opening import MODEL_GROUPS, source_of
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.data import TargetTokenizerConfig
 from uer_ds.config.generate import GeneratePaths, SamplingConfig, TextConfig
-from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
 from uer_ds.storage.disk import disk_errors
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.lines import read_lines
 
 if TYPE_CHECKING:

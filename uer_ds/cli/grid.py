@@ -53,9 +53,9 @@ def workers_here(wanted: int | None, place: Place) -> int:
     if place.launcher == "none":
         if wanted is not None:
             return wanted
-        from uer_ds.engine.machine import device_count
+        from uer_ds.engine.machine import accelerators
 
-        return max(1, device_count())
+        return max(1, accelerators()[1])
     if wanted is not None and wanted > 1:
         raise UserError(
             f"--trials_at_once is {wanted}, but {place.launcher} has started {place.world_size} processes, which train "
@@ -70,11 +70,11 @@ def run_in_workers(config: GridRun, arguments: list[str], workers: int) -> bool:
     What a worker that died has left behind is for the caller to train.
     """
     from uer_ds.engine.cores import cores_here
-    from uer_ds.engine.machine import device_count
+    from uer_ds.engine.machine import accelerators
     from uer_ds.finetune.grid import open_study
     from uer_ds.finetune.grid_report import News
 
-    devices, cores = device_count(), cores_here()
+    devices, cores = accelerators()[1], cores_here()
     variables = [worker_variables(number, workers, devices, cores, os.environ) for number in range(workers)]
     output = Path(config.base.paths.output_model_path)
     news = News(open_study(config, processes=1), config)

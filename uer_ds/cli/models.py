@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Iterator
 
-from uer_ds.config.model import ModelConfig
 from uer_ds.config.resources import resource_names
 from uer_ds.models.zoo import GRID, resolve_model
 
@@ -39,11 +38,13 @@ def names() -> list[str]:
 
 def row(name: str, vocab_size: int) -> tuple[str, ...]:
     """One line of the table; a dual model is described by its first stream."""
+    from uer_ds.models.model import build_shapes, count_parameters  # torch: seconds
+
     config = resolve_model(name)
     config = config if config.vocab_size else config.replace(vocab_size=vocab_size)
     inner = config.stream_0 or config
     layers = str(inner.layers_num) + (f"+{inner.decoder_layers}" if inner.decoder else "")
-    parameters, vocabulary = f"{count_parameters(config):,}", f"{config.vocab_size:,}"
+    parameters, vocabulary = f"{count_parameters(build_shapes(config)):,}", f"{config.vocab_size:,}"
     return name, parameters, vocabulary, layers, str(inner.hidden_size), config.encoder, "+".join(config.target)
 
 
@@ -53,13 +54,3 @@ def aligned(rows: list[tuple[str, ...]], numbers: Collection[str] = NUMBERS) -> 
     for cells in rows:
         placed = zip(cells, rows[0], widths, strict=True)
         yield "  ".join(cell.rjust(w) if title in numbers else cell.ljust(w) for cell, title, w in placed).rstrip()
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """The exact number of parameters, tied ones once, without allocating any."""
-    import torch
-
-    from uer_ds.models.model import build_model
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(config).parameters())

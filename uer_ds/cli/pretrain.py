@@ -16,7 +16,7 @@ from uer_ds.cli.compat import modernise_pretrain
 from uer_ds.cli.parser import add_config_options, given_values, without_prefix
 from uer_ds.config.data import SEQ_LENGTH, DataConfig, TargetTokenizerConfig, TokenizerConfig
 from uer_ds.config.experiment import EXPERIMENT, as_experiment, experiment, forget
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import read_values
 from uer_ds.config.recipes import Recipe, load_recipe
 from uer_ds.config.resources import find_json
@@ -27,6 +27,7 @@ from uer_ds.errors import UserError, unknown_name
 from uer_ds.launch.local import share_here, start_processes, this_program
 from uer_ds.launch.place import find_place
 from uer_ds.models import zoo
+from uer_ds.storage.files import read_json_object
 
 DEFAULT_MODEL = "bert/base_config"
 DEFAULT_ENGINE = "zero1"

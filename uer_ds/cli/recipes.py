@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from uer_ds.cli.models import VOCABULARY, aligned, count_parameters
+from uer_ds.cli.models import VOCABULARY, aligned
 from uer_ds.cli.pretrain import DEFAULT_ENGINE, DEFAULT_MODEL, recipe_sections
 from uer_ds.config.data import SEQ_LENGTH
 from uer_ds.config.model import ModelConfig
@@ -83,7 +83,9 @@ def defaults() -> dict[str, Any]:
 
 def show(recipe: Recipe) -> None:
     """Every option of one recipe as it would stand on a command line, and the size of its model."""
-    model = recipe_model(recipe).replace(vocab_size=VOCABULARY)
+    from uer_ds.models.model import build_shapes, count_parameters  # torch: seconds
+
+    model = build_shapes(recipe_model(recipe).replace(vocab_size=VOCABULARY))
     print(f"{recipe.name}: {recipe.about}")
     print(f"file {recipe.where}; {count_parameters(model):,} parameters with {VOCABULARY:,} tokens\n")
     for name, value in recipe.options.items():

@@ -8,7 +8,6 @@ no network. --samples lets the newest checkpoint of each run fill blanks in held
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from uer_ds.report.page import Samples, page
 from uer_ds.report.pictures import write_pictures
 from uer_ds.report.read import RunLog, read_runs
 from uer_ds.storage.disk import disk_errors
+from uer_ds.storage.files import read_json_object, write_file
 from uer_ds.storage.lines import read_lines
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with disk_errors():
         if args.png_folder:
             write_pictures(Path(args.png_folder), shown, [found.name for found in runs], args.x)
-        partial = output.with_name(f".{output.name}.partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page(runs, shown, args.x, samples), encoding="utf-8")
-        os.replace(partial, output)
+        write_file(output, page(runs, shown, args.x, samples))
     print(f"{output}: {len(runs)} run{'s' * (len(runs) > 1)}, {len(shown)} pictures", file=sys.stderr)
     return 0
 
@@ -115,10 +112,10 @@ def _asked(wanted: SampleConfig, folders: list[str], runs: list[RunLog]) -> list
 
 def _target(folder: Path) -> str:
     """The head of the run's model that says tokens."""
-    from uer_ds.config.model import model_config_from_dict, read_json_object
-    from uer_ds.storage.places import newest_checkpoint
+    from uer_ds.config.model import model_config_from_dict
+    from uer_ds.storage.places import CONFIG_FILE, newest_checkpoint
 
-    path = newest_checkpoint(folder) / "config.json"
+    path = newest_checkpoint(folder) / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"{folder}: has no checkpoint yet; leave out --samples and --sample_path.")
     config = model_config_from_dict(read_json_object(path), str(path))

@@ -7,9 +7,7 @@ they come from a JSON file under `models/`. Symbols used below: E emb_size, H hi
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from uer_ds.config.checks import check_model
@@ -176,20 +174,3 @@ def _inherited(config: ModelConfig, key: str) -> Any:
     if key == "target":
         return ()
     return getattr(ModelConfig if key in OWN_KEYS else config, key)
-
-
-def read_json_object(path: str | Path) -> dict[str, Any]:
-    """The JSON object in the file `path`; `UserError` names file, line and column of a mistake."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a JSON file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 JSON: {error}.") from None
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds a JSON {type(values).__name__}; expected an object with named keys.")
-    return values

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.resources import resource_names, resource_root
 from uer_ds.errors import UserError, nearest, unknown_name
+from uer_ds.storage.files import read_json_object
 
 FOLDER = "launch/recipes"
 FAMILY_KEYS = ("about", "common", "sizes", "stages")

@@ -18,8 +18,9 @@ from uer_ds.convert.formats import Checkpoint, open_checkpoint
 from uer_ds.convert.our_model import join_ties
 from uer_ds.convert.rules import listed
 from uer_ds.convert.staging import publish_files, publish_folder, refuse_existing, staged
-from uer_ds.convert.tokenizer_files import COPIED, save_tokenizer, write_json
+from uer_ds.convert.tokenizer_files import COPIED, save_tokenizer
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_json
 from uer_ds.storage.lazy import LazyTensor, checksum
 from uer_ds.storage.places import TOKENIZER_FOLDER
 from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch

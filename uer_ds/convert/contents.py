@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-import torch
-
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.families.catalogue import family_of
 from uer_ds.convert.our_model import OurModel
 from uer_ds.convert.rules import FINE_TUNED, is_our_head, listed
 from uer_ds.errors import UserError, unknown_name
-from uer_ds.models.model import build_model
+from uer_ds.models.model import build_shapes
 from uer_ds.storage.lazy import TensorMap
 
 # Layers of fine-tuned heads -> how many vectors of the encoder each reads (siamese heads: u, v, |u - v|, u * v).
@@ -46,9 +44,8 @@ def checked(model: OurModel, ignore: str | None) -> OurModel:
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every parameter, tied ones under each name."""
-    with torch.device("meta"):
-        built = build_model(config)
-    return {name: tuple(parameter.shape) for name, parameter in built.named_parameters(remove_duplicate=False)}
+    named = build_shapes(config).named_parameters(remove_duplicate=False)
+    return {name: tuple(parameter.shape) for name, parameter in named}
 
 
 def _refuse_shape(where: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -19,9 +19,10 @@ from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.sentence_files import saved_pooling, write_sentence_transformers
 from uer_ds.convert.staging import publish_files, publish_folder, staged
-from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer, write_json
+from uer_ds.convert.tokenizer_files import THEIR_NAMES, save_tokenizer
 from uer_ds.convert.verify import Difference
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_json
 from uer_ds.storage.writers import write_safetensors, write_safetensors_file, write_torch
 
 # What UER-py reads from a model JSON without a default of its own.

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.convert.beside import CONFIG, LABELS, beside
 from uer_ds.convert.tensorflow_names import read_tensorflow, tensorflow_prefix
 from uer_ds.errors import UserError
 from uer_ds.models.weight_files import under_present_names
 from uer_ds.models.zoo import model_values
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.folders import WEIGHT_FILES, holds_weights, read_folder
 from uer_ds.storage.lazy import LazyTensor
-from uer_ds.storage.places import newest_checkpoint
+from uer_ds.storage.places import CONFIG_FILE, STATE_FILE, newest_checkpoint
 from uer_ds.storage.readers import file_kind, read_weights
 
 TASK_FILE = "task.json"  # of a folder that fine-tuning has written
@@ -126,9 +126,9 @@ def _open_file(path: Path) -> Checkpoint:
 
 
 def _open_folder(path: Path, folder: Path, tensors: dict[str, LazyTensor], is_deepspeed: bool) -> Checkpoint:
-    config_path = folder / "config.json"
+    config_path = folder / CONFIG_FILE
     config = read_json_object(config_path) if config_path.is_file() else None
-    state = read_json_object(folder / "state.json") if (folder / "state.json").is_file() else {}
+    state = read_json_object(folder / STATE_FILE) if (folder / STATE_FILE).is_file() else {}
     if config and "model_type" in config:
         kind = "Hugging Face folder"
     else:

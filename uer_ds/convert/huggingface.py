@@ -20,10 +20,10 @@ from uer_ds.convert.tokenizer_files import (
     copy_their_files,
     refuse_larger_vocabulary,
     vocabulary_files,
-    write_json,
     write_tokenizer,
 )
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_json
 from uer_ds.storage.writers import SHARD_BYTES, write_safetensors
 from uer_ds.tokenizers import Tokenizer
 

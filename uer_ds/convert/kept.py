@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.convert.beside import THEIR_IDS, beside
 from uer_ds.convert.families.family import Family
 from uer_ds.convert.formats import Checkpoint
-from uer_ds.convert.tokenizer_files import write_json
+from uer_ds.storage.files import read_json_object, write_json
 from uer_ds.tokenizers import Tokenizer
 
 GENERATION = "generation_config.json"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from uer_ds.config.model import ModelConfig, read_json_object
-from uer_ds.convert.tokenizer_files import write_json
+from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object, write_json
 
 MODES = {"first": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
 PLACE = Path("1_Pooling") / "config.json"

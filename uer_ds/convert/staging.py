@@ -15,6 +15,7 @@ from pathlib import Path
 
 from uer_ds.convert.beside import side_files
 from uer_ds.errors import UserError
+from uer_ds.storage.files import remove, sync_tree
 
 
 def refuse_existing(output: Path, force: bool, is_file: bool) -> None:
@@ -77,19 +78,3 @@ def publish_files(temporary: Path, output: Path) -> None:
         raise UserError(
             f"{output}: cannot be written ({error.strerror}); files called {output.stem}_* may be new."
         ) from error
-
-
-def sync_tree(folder: Path) -> None:
-    """Flush every file of a folder to the disk."""
-    for file in folder.rglob("*"):
-        descriptor = os.open(file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

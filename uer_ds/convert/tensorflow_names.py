@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from uer_ds.config.model import read_json_object
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.lazy import LazyTensor
 
 CONFIG_FILES = ("bert_config.json", "albert_config.json")

@@ -6,14 +6,13 @@ words of more than 100 letters.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.convert.tokenizer_backends import build_backend
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object, write_json
 from uer_ds.storage.places import TARGET_TOKENIZER_FOLDER, TOKENIZER_FOLDER
 from uer_ds.tokenizers import Tokenizer, load_saved_tokenizer
 
@@ -60,11 +59,6 @@ def save_tokenizer(checkpoint: Path, tokenizer: Tokenizer) -> None:
     folder = checkpoint / TOKENIZER_FOLDER
     folder.mkdir()
     write_json(folder / "description.json", tokenizer.save(folder))
-
-
-def write_json(path: Path, values: Any) -> None:
-    """A JSON file for people and programs."""
-    path.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int, segments: bool, closing_token: bool) -> None:

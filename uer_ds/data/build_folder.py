@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from uer_ds.data.files import read_json, write_json
 from uer_ds.data.manifest import MANIFEST_NAME, Manifest, SourceRecord, read_manifest
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object, write_json
 from uer_ds.storage.lock import LOCK_NAME
 
 BUILD_NAME = "build.json"
@@ -83,7 +83,7 @@ def unfinished_shards(output: Path, wanted: Identity, shards: int | None) -> int
     path = output / BUILD_NAME
     if not path.exists():
         return None
-    value = read_json(path, "the description of an unfinished build")
+    value = read_json_object(path, "the description of an unfinished build")
     sources = tuple(SourceRecord(**source) for source in value["sources"])
     found = Identity(sources, tuple(value["fingerprints"]), value["preparation"])
     _check_same(output, found, wanted, "holds an unfinished dataset")

@@ -1,22 +1,19 @@
-"""Files that are either whole or absent: temporary names, checksums while writing, one rename at the end.
+"""Files of datasets, whole or absent, and their checksums, computed while writing so that nothing is read twice.
 
-A file under its final name is complete and on the disk. What a crash leaves ends in `.tmp` and is overwritten by the
-next run. The checksum is SHA-256 (`sha256sum` checks it too; over 1 GB/s a core), computed on the way so that nothing
-is read twice.
+The checksum is SHA-256 (`sha256sum` checks it too; over 1 GB/s a core). What a kill leaves ends in `.tmp`; the next
+run removes it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from uer_ds.errors import UserError
+from uer_ds.storage.files import put_in_place, temporary_name
 
 COPY_BYTES = 4 << 20
 """How much of a file is in memory at a time when it is copied or checked."""
@@ -44,7 +41,7 @@ class FileWriter:
         self.path = Path(path)
         self.size = 0  # bytes written
         self.record: FileRecord | None = None  # once finished
-        self._temporary = Path(f"{path}.tmp")
+        self._temporary = temporary_name(self.path)
         self._hash = hashlib.sha256()
         self._file: IO[bytes] = open(self._temporary, "wb", buffering=0)
 
@@ -57,9 +54,8 @@ class FileWriter:
             view = view[self._file.write(view) :]
 
     def finish(self) -> FileRecord:
-        os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._temporary, self.path)
+        put_in_place(self._temporary, self.path)
         self.record = FileRecord(self.path.name, self.size, self._hash.hexdigest())
         return self.record
 
@@ -80,26 +76,7 @@ def writing(path: str | Path) -> Iterator[FileWriter]:
     writer.finish()
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as readable JSON, all or nothing."""
-    with writing(path) as file:
-        file.write((json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; `what` names its role in errors."""
-    try:
-        value = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; expected {what}.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}); expected {what}.") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__}; expected {what}, a JSON object.")
-    return value
-
-
-def checksum(path: str | Path) -> str:
+def sha256_of(path: str | Path) -> str:
     """The checksum of `FileRecord.sha256` for a file on disk."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

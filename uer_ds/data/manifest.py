@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uer_ds.data.files import FileRecord, read_json, write_json
+from uer_ds.data.files import FileRecord
 from uer_ds.errors import UserError, nearest
+from uer_ds.storage.files import read_json_object, write_json
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "uer_ds dataset"
@@ -168,7 +169,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         guess = nearest(Path(folder).name, [entry.name for entry in Path(folder).absolute().parent.glob("*")])
         hint = f" (did you mean {Path(folder).parent / guess}?)" if guess else ""
         raise UserError(f"the dataset {folder} does not exist{hint}; expected {what}.")
-    value = read_json(path, what)
+    value = read_json_object(path, what)
     if value.pop("format", None) != FORMAT or value.pop("format_version", None) != FORMAT_VERSION:
         raise UserError(
             f"{path} is not of format {FORMAT!r} version {FORMAT_VERSION}; make the dataset with `uer-ds preprocess`."

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from uer_ds.data.dataset import Dataset
-from uer_ds.data.files import checksum
+from uer_ds.data.files import sha256_of
 from uer_ds.data.indexed import IndexedDataset
 from uer_ds.errors import UserError
 
@@ -85,7 +85,7 @@ def _verify_file(path: Path, size: int, sha256: str) -> None:
         raise UserError(f"{path} is missing; copy the dataset again or make it again.")
     if path.stat().st_size != size:
         raise _damaged(path, f"has {path.stat().st_size} bytes, the manifest says {size}")
-    found = checksum(path)
+    found = sha256_of(path)
     if found != sha256:
         raise _damaged(path, f"has the SHA-256 {found[:12]}..., the manifest says {sha256[:12]}...")
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from uer_ds.data.columns import LABEL, WORD_START, ColumnWriter
 from uer_ds.data.corpus import Piece, SourceFile, line_numbers, not_utf8, read_blocks
-from uer_ds.data.files import read_json, write_json
 from uer_ds.data.indexed import IndexedDatasetWriter
 from uer_ds.data.manifest import ColumnRecord, ShardRecord, shard_from_json
 from uer_ds.data.records import read_rows
@@ -22,6 +21,7 @@ from uer_ds.data.rows import Tokenizers, encode_rows
 from uer_ds.data.rules import LINE_RULES, Encoded
 from uer_ds.data.words import WordFinder
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object, write_json
 from uer_ds.tokenizers.base import InvalidUtf8
 
 EXAMPLES = 10
@@ -169,7 +169,7 @@ def finished_shard(task: ShardTask) -> ShardRecord | None:
     """The record of a shard that an earlier run finished, when its files are still there and have their sizes."""
     if not task.record_path.exists():
         return None
-    record = shard_from_json(read_json(task.record_path, "the record of a finished shard"))
+    record = shard_from_json(read_json_object(task.record_path, "the record of a finished shard"))
     folder = Path(task.prefix).parent
     for file in record.files:
         path = folder / file.name

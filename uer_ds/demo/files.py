@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_file
 
 
 def package_folder(name: str) -> Path:
@@ -20,9 +20,6 @@ def package_folder(name: str) -> Path:
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:
     """Write a text file, all or nothing; returns the number of lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     text = [line + "\n" for line in lines]
-    partial.write_text("".join(text), encoding="utf-8")
-    os.replace(partial, path)
+    write_file(path, "".join(text))
     return len(text)

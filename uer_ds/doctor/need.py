@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from uer_ds.config.run import RunConfig
 from uer_ds.launch.place import Place
-from uer_ds.models.model import build_model
 from uer_ds.plan.choices import need, plan_of
-
-
-def count_parameters(run: RunConfig | None) -> int:
-    """Exactly, without allocating any; 0 without a run."""
-    if run is None:
-        return 0
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(run.model).parameters())
 
 
 def needed_bytes(run: RunConfig | None, place: Place) -> float:

@@ -23,14 +23,15 @@ from uer_ds.data.measure import total_bytes, verify
 from uer_ds.doctor import machine
 from uer_ds.doctor.findings import ERROR, Finding, error, examine, failure, ok, told, warning, worst
 from uer_ds.doctor.hidden import make_hidden, remove_hidden
-from uer_ds.doctor.need import count_parameters, needed_bytes
+from uer_ds.doctor.need import needed_bytes
 from uer_ds.doctor.resume import would_resume
 from uer_ds.engine import distributed, probe
 from uer_ds.engine.group import Group
-from uer_ds.engine.machine import versions
+from uer_ds.engine.machine import accelerators, versions
 from uer_ds.engine.ops_cache import use_ops_cache
 from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
+from uer_ds.models.model import build_shapes, count_parameters
 from uer_ds.storage.places import METRICS_FILE
 from uer_ds.train.checkpoint import BYTES_PER_PARAMETER
 from uer_ds.train.pretrain import Trainer
@@ -55,7 +56,7 @@ class Subject:
 
 def visit(place: Place, subject: Subject) -> int:
     """Look at everything and tell it; returns the exit status: 0, or 1 when a run would fail. Collective."""
-    parameters = count_parameters(subject.run)
+    parameters = count_parameters(build_shapes(subject.run.model)) if subject.run else 0
     visitor = Visit(place, subject, parameters, look_at_machine(place, subject.run))
     try:
         with distributed.joined(place, timeout_minutes=subject.timeout_minutes) as group:
@@ -219,7 +220,7 @@ def two_updates(run: RunConfig, group: Group, folder: Path) -> float:
 
 def look_at_machine(place: Place, run: RunConfig | None) -> list[Finding]:
     """What this process finds without the others."""
-    kind, count = probe.accelerators()
+    kind, count = accelerators()
     needed = needed_bytes(run, place) if kind == "cpu" else 0.0
     looks = {
         "versions": lambda: machine.versions(versions()),

@@ -21,10 +21,11 @@ def device() -> torch.device:
     return torch.device(accelerator.current_device_name())
 
 
-def device_count() -> int:
-    """Accelerators that this process sees; 0 where the CPU computes."""
+def accelerators() -> tuple[str, int]:
+    """Kind of the accelerators that this process sees and how many there are; ("cpu", 0) where the CPU computes."""
     accelerator = get_accelerator()
-    return 0 if accelerator.device_name() == "cpu" else int(accelerator.device_count())
+    name = accelerator.device_name()
+    return ("cpu", 0) if name == "cpu" else (name, int(accelerator.device_count()))
 
 
 def versions() -> dict[str, str]:

@@ -16,13 +16,6 @@ from uer_ds.models.products import matmul
 ROUNDS = 5
 
 
-def accelerators() -> tuple[str, int]:
-    """Kind of this machine's accelerator and how many there are; ("cpu", 0) without one."""
-    accelerator = get_accelerator()
-    name = accelerator.device_name()
-    return ("cpu", 0) if name == "cpu" else (name, accelerator.device_count())
-
-
 def can_do_aio() -> bool:
     """Whether DeepSpeed finds libaio, which offloading to NVMe needs."""
     return bool(AsyncIOBuilder().is_compatible(verbose=False))

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
-from uer_ds.storage.checksums import SummedFile, sync
+from uer_ds.storage.checksums import SummedFile
+from uer_ds.storage.files import sync
 
 
 class Writer(TorchCheckpointEngine):

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.trials import Point
-from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.finetune.result import HUGGINGFACE_FOLDER, TASK_FILE
 from uer_ds.finetune.study import DONE, PRUNED, RUNNING, Study
+from uer_ds.storage.files import read_json_object, write_json
 
 TRIAL_FILE = "trial.json"
 PREFIX = "trial-"

@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.config.finetune import FinetuneRun, PredictRun
-from uer_ds.config.model import read_json_object
 from uer_ds.config.trials import CvRun, fold_path, identity, refuse_other_run
-from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.engine import distributed
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
@@ -28,6 +26,7 @@ from uer_ds.finetune.material import Material, read_material
 from uer_ds.finetune.task import Labels, Pair, Task, Wanted
 from uer_ds.finetune.trainer import EarlyStop, score_table
 from uer_ds.launch.place import Place
+from uer_ds.storage.files import read_json_object, write_json
 from uer_ds.train.output import output_folder
 from uer_ds.train.stopping import REQUEUE
 

@@ -17,7 +17,6 @@ import torch
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.finetune import FinetuneRun, PredictPaths, PredictRun
 from uer_ds.config.trials import GridRun, Point, identity
-from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.engine import distributed
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
@@ -32,6 +31,7 @@ from uer_ds.finetune.trainer import EarlyStop
 from uer_ds.launch.address import host_name
 from uer_ds.launch.place import Place
 from uer_ds.registry import TASKS
+from uer_ds.storage.files import write_json
 from uer_ds.train.stopping import REQUEUE
 
 POLL_SECONDS = 2.0

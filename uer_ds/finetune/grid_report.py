@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from uer_ds.config.trials import GridRun
-from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.finetune.metrics import needed
 from uer_ds.finetune.study import DONE, PRUNED, Row, Study
 from uer_ds.registry import TASKS
+from uer_ds.storage.files import write_json
 
 PANEL_INCHES = (4.2, 3.6)
 
@@ -73,9 +72,7 @@ def write_table(path: Path, study: Study, metric: str) -> None:
         "best": _plain(best) if best else None,
         "trials": [_plain(row) for row in ranked(study.rows())],
     }
-    partial = path.with_name(f".{path.name}.partial")
-    write_json(partial, values)
-    os.replace(partial, path)
+    write_json(path, values)
 
 
 def _plain(row: Row) -> dict[str, Any]:

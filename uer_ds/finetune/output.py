@@ -8,7 +8,6 @@ Lists of several tasks are joined by vertical bars, their numbers rounded to fou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import BLOCK
+from uer_ds.storage.files import replacing
 
 Record = tuple[Any, ...]
 
@@ -49,23 +49,19 @@ def prediction_file(
     .tsv, .jsonl and .parquet are what they say. Any other ending gets what UER-py writes: one JSON value made by
     `document`, a line of JSON for each answer (`json_lines`, and .json where there is no document), or TSV.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if document and path.suffix not in _WRITERS:
-            writer: Writer = JsonWriter(partial, document)
-        else:
-            usual = JsonlWriter if json_lines or path.suffix == ".json" else TsvWriter
-            writer = _WRITERS.get(path.suffix, usual)(partial, columns)
-        try:
-            yield writer
-        finally:
-            writer.close()
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            if document and path.suffix not in _WRITERS:
+                writer: Writer = JsonWriter(partial, document)
+            else:
+                usual = JsonlWriter if json_lines or path.suffix == ".json" else TsvWriter
+                writer = _WRITERS.get(path.suffix, usual)(partial, columns)
+            try:
+                yield writer
+            finally:
+                writer.close()
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another path.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class TsvWriter:

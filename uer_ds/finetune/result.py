@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from uer_ds.config.model import ModelConfig, read_json_object
-from uer_ds.convert.staging import sync_tree
-from uer_ds.convert.tokenizer_files import save_tokenizer, write_json
+from uer_ds.config.model import ModelConfig
+from uer_ds.convert.tokenizer_files import save_tokenizer
 from uer_ds.errors import UserError
 from uer_ds.finetune.task import Labels
 from uer_ds.models.weights import save_weights
+from uer_ds.storage.files import read_json_object, remove, sync_tree, write_json
 from uer_ds.tokenizers import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
@@ -70,18 +70,11 @@ def write_result(
     save_tokenizer(partial, tokenizer)
     sync_tree(partial)
     for old in (TASK_FILE, "tokenizer", ADAPTERS_FILE, HUGGINGFACE_FOLDER):
-        _remove(folder / old)
+        remove(folder / old)
     files = (WEIGHTS_FILE, *([ADAPTERS_FILE] if adapters else []), "config.json", "tokenizer", TASK_FILE)
     for name in files:  # the description last: it marks a whole model
         os.replace(partial / name, folder / name)
     partial.rmdir()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def read_description(folder: Path) -> Description:

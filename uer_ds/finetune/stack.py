@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uer_ds.config.model import read_json_object
 from uer_ds.config.trials import StackConfig
 from uer_ds.engine.cores import cores_here
 from uer_ds.errors import UserError
@@ -24,6 +23,7 @@ from uer_ds.finetune.output import prediction_file
 from uer_ds.finetune.rows import read_rows
 from uer_ds.finetune.task import Labels
 from uer_ds.finetune.tasks.classifier import labels_from
+from uer_ds.storage.files import read_json_object, write_json
 
 Features = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -214,7 +214,7 @@ def _parameters(config: StackConfig, training: Training) -> dict[str, Any]:
     found = search(training, config.trials_num)
     print(json.dumps(found))
     if path:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(path, found)
     return found
 
 

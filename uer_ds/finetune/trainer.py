@@ -15,7 +15,6 @@ from torch import Tensor
 from uer_ds.config.finetune import FinetuneRun
 from uer_ds.config.options import non_default_values
 from uer_ds.config.sharing import ALONE
-from uer_ds.convert.tokenizer_files import write_json
 from uer_ds.data.loader import Loader
 from uer_ds.data.sampler import Sampler
 from uer_ds.engine import distributed
@@ -30,6 +29,7 @@ from uer_ds.finetune.predict import predict
 from uer_ds.finetune.result import WEIGHTS_FILE, Description, write_result
 from uer_ds.finetune.task import Output, Scores
 from uer_ds.launch.place import Place
+from uer_ds.storage.files import write_json
 from uer_ds.train import reports
 from uer_ds.train.journal import Journal, journal
 from uer_ds.train.loop import Hooks, Progress, Rhythm, train

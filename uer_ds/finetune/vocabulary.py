@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from uer_ds.config.data import TokenizerConfig
-from uer_ds.config.model import read_json_object
 from uer_ds.convert.tokenizer_files import THEIR_NAMES, saved_tokenizer, vocabulary_files
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
 
 XLM_ROBERTA = "xlm-roberta"

@@ -233,6 +233,17 @@ def build_model(config: ModelConfig) -> Model:
     return model
 
 
+def build_shapes(config: ModelConfig) -> Model:
+    """As `build_model`, on torch's meta device: no weight takes memory."""
+    with torch.device("meta"):
+        return build_model(config)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers in all weights, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def _ties(model: Model) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Pairs (module, the module whose weight it takes over).
 

@@ -5,7 +5,6 @@ How files are opened and written is `uer_ds.storage`'s business: one tensor at a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from torch import Tensor
 from uer_ds.errors import UserError
 from uer_ds.models.old_names import present_names
 from uer_ds.storage import readers
+from uer_ds.storage.files import replacing
 from uer_ds.storage.folders import read_folder
 from uer_ds.storage.lazy import in_memory
 from uer_ds.storage.places import newest_checkpoint
@@ -54,13 +54,6 @@ def save_weights(model_state: Mapping[str, Tensor], path: str | Path) -> None:
     Every name is kept. Tied tensors share their bytes in a `.bin`, and are written once for each name in safetensors.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     write = write_safetensors_file if path.suffix == ".safetensors" else write_torch
-    try:
+    with replacing(path) as temporary:
         write(temporary, in_memory(model_state))
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

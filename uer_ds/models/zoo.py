@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import ModelConfig, model_config_from_dict, read_json_object
+from uer_ds.config.model import ModelConfig, model_config_from_dict
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
-from uer_ds.storage.places import newest_checkpoint
+from uer_ds.storage.files import read_json_object
+from uer_ds.storage.places import CONFIG_FILE, newest_checkpoint
 
 HEAD_SIZE = 64
 """Width of a head in the whole grid."""
@@ -36,7 +37,7 @@ def load_config(source: str | Path | Mapping[str, Any], **changes: Any) -> Model
         return model_config_from_dict({**source, **changes})
     name = str(source)
     if Path(name).is_dir():
-        name = str(newest_checkpoint(Path(name)) / "config.json")
+        name = str(newest_checkpoint(Path(name)) / CONFIG_FILE)
     values = model_values(name, "load_config")
     if "model_type" in values:
         raise UserError(

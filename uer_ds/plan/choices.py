@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from uer_ds.config.run import RunConfig
-from uer_ds.models.model import Model, build_model
+from uer_ds.models.model import Model, build_shapes, count_parameters
 from uer_ds.plan.cluster import Cluster
 from uer_ds.plan.division import Division, division_of
 from uer_ds.plan.memory import Memory, Subject, peak
@@ -70,15 +68,12 @@ class Choice:
 
 def plan_of(run: RunConfig, processes: int, device: str, document_tokens: int | None = None) -> Plan:
     """The plan of `run` on `processes` processes with a "cpu" or a "gpu" each."""
-    with torch.device("meta"):
-        model = build_model(run.model)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    train = run.train
+    model, train = build_shapes(run.model), run.train
     recompute = train.deepspeed_checkpoint_layers_num if train.deepspeed_checkpoint_activations else 0
     readers = max(1, run.sharing.readers(processes))
     update_rows = train.global_batch_size // readers if train.global_batch_size else None
     accumulation = train.accumulation_steps or 1
-    subject = Subject(run.model, count, run.optim.optimizer, device, recompute, accumulation)
+    subject = Subject(run.model, count_parameters(model), run.optim.optimizer, device, recompute, accumulation)
     return Plan(run, model, subject, division_of(run.engine, processes), rows_of(run, document_tokens), update_rows)
 
 

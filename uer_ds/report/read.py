@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uer_ds.config.model import read_json_object
 from uer_ds.errors import UserError
+from uer_ds.storage.files import read_json_object
 from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE, NON_FINITE_FILE, RUN_FILE, STARTS_FILE
 
 Line = Mapping[str, Any]

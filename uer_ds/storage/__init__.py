@@ -1,1 +1,1 @@
-"""Files of tensors: opened lazily, read and written one tensor at a time. Needs neither a model nor deepspeed."""
+"""Files: whole or absent, JSON, and tensors, opened lazily, read and written one at a time. Imports no other room."""

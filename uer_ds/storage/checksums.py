@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import BinaryIO
 
 BLOCK = 1 << 22
 
-FileRecords = Mapping[str, Iterable[int]]
+FileSums = Mapping[str, Iterable[int]]
 """Path inside a folder -> (size in bytes, CRC-32)."""
 
 
@@ -61,12 +60,12 @@ def file_checksum(path: Path) -> int:
     return checksum
 
 
-def record(path: Path) -> tuple[int, int]:
+def size_and_sum(path: Path) -> tuple[int, int]:
     """Size and checksum of a file."""
     return path.stat().st_size, file_checksum(path)
 
 
-def wrong_size(folder: Path, files: FileRecords) -> Fault | None:
+def wrong_size(folder: Path, files: FileSums) -> Fault | None:
     """The first of `files` that is missing or has another size; reads no file."""
     for name, (size, _) in sorted(files.items()):
         path = folder / name
@@ -79,7 +78,7 @@ def wrong_size(folder: Path, files: FileRecords) -> Fault | None:
     return None
 
 
-def wrong_checksum(folder: Path, files: FileRecords, part: int = 0, parts: int = 1) -> Fault | None:
+def wrong_checksum(folder: Path, files: FileSums, part: int = 0, parts: int = 1) -> Fault | None:
     """The first damaged one of every `parts`-th file; several ranks check a folder together."""
     for name, (_, checksum) in sorted(files.items())[part::parts]:
         try:
@@ -89,12 +88,3 @@ def wrong_checksum(folder: Path, files: FileRecords, part: int = 0, parts: int =
         if found != checksum:
             return Fault(folder / name, f"has the checksum {found:08x}, {checksum:08x} was written")
     return None
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_json
 from uer_ds.storage.lazy import LazyTensor, TensorMap, raw_bytes
 from uer_ds.storage.readers import SAFETENSORS_DTYPES
 
@@ -73,7 +74,7 @@ def write_safetensors(folder: Path, tensors: TensorMap, shard_bytes: int = SHARD
         weight_map.update(dict.fromkeys(shard, file_name))
     total = sum(tensor.bytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    write_json(folder / "model.safetensors.index.json", index)
     return [*dict.fromkeys(weight_map.values()), "model.safetensors.index.json"]
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_file
 from uer_ds.tokenizers.special import SpecialIds, SpecialTokens
 from uer_ds.tokenizers.spelling import UNKNOWN, Spelling, fold
-from uer_ds.tokenizers.vocabulary import Vocabulary, write_atomically
+from uer_ds.tokenizers.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
 Offsets = NDArray[np.int64]
@@ -129,7 +130,7 @@ class Tokenizer(ABC):
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the tokenizer's files into `folder` and return the description `load_saved_tokenizer` reads."""
         for option, content in self.files.items():
-            write_atomically(Path(folder) / FILE_NAMES[option], content)
+            write_file(Path(folder) / FILE_NAMES[option], content)
         return {
             "tokenizer": self.kind,
             **self.options,

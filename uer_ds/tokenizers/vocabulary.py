@@ -8,13 +8,12 @@ line is the empty token and keeps its id. Writing is atomic.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_file
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def vocabulary_text(tokens: Iterable[str]) -> str:
 
 def write_vocabulary(tokens: Iterable[str], path: str | Path) -> None:
     """Write one token a line; the file appears under its name only when it is complete."""
-    write_atomically(Path(path), vocabulary_text(tokens).encode())
+    write_file(path, vocabulary_text(tokens))
 
 
 def read_bytes(path: str | Path, what: str) -> bytes:
@@ -102,19 +101,3 @@ def read_text(path: str | Path, what: str) -> str:
             f"{path}: byte {error.start} is no UTF-8 (0x{content[error.start]:02x}); "
             f"a {what} file must be UTF-8 text, convert it first."
         ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either absent (or old) or complete, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -5,7 +5,6 @@ The file gets its name when it is whole; memory does not grow with it (but for .
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from uer_ds.storage.files import replacing
 from uer_ds.tools.features import Vectors
 
 ROWS = 4096
@@ -59,12 +59,8 @@ class Growing:
 
 def write_vectors(path: Path, blocks: Iterable[Vectors], count: int, width: int, texts: Iterator[str]) -> None:
     """`count` vectors of `width` numbers, in the format that the ending says; replaces the file when all is written."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        _WRITERS[path.suffix](partial, blocks, (count, width), texts)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        _WRITERS[path.suffix](temporary, blocks, (count, width), texts)
 
 
 def _npy(path: Path, blocks: Iterable[Vectors], shape: tuple[int, int], texts: Iterator[str]) -> None:

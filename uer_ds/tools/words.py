@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from uer_ds.data.batch import padded
 from uer_ds.errors import UserError
 from uer_ds.models.model import Model
+from uer_ds.storage.files import replacing, write_file
 from uer_ds.storage.lazy import LazyTensor
 from uer_ds.storage.lines import read_lines
 from uer_ds.tokenizers import Tokenizer
@@ -41,22 +41,19 @@ def write_words(path: Path, table: Tensor, tokens: Sequence[str]) -> int:
     In the text a word ends at a blank, so blanks inside words become U+2581; returns in how many. The file gets its
     name when it is whole.
     """
-    partial, strange = path.with_name(f".{path.name}.partial"), 0
-    try:
+    strange = 0
+    with replacing(path) as temporary:
         if path.suffix == ".npy":
-            with partial.open("wb") as file:
+            with temporary.open("wb") as file:
                 np.save(file, table.numpy())
-            path.with_suffix(".txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+            write_file(path.with_suffix(".txt"), "".join(f"{token}\n" for token in tokens))
         else:
-            with partial.open("w", encoding="utf-8", newline="\n") as text:
+            with temporary.open("w", encoding="utf-8", newline="\n") as text:
                 print(*table.shape, file=text)
                 for token, vector in zip(tokens, table.numpy(), strict=True):
                     word = "\u2581".join(token.split()) if token.split() != [token] else token
                     strange += word != token
                     print(word or "\u2581", *(f"{number:.6g}" for number in vector.tolist()), file=text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return strange
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from uer_ds.engine.engine import ENGINE_TAG
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
 from uer_ds.storage.checksums import wrong_checksum, wrong_size
+from uer_ds.storage.places import STATE_FILE, find_checkpoints, updates_of
 
-STATE_FILE = "state.json"
-CONFIG_FILE = "config.json"
 BYTES_PER_PARAMETER = 24
 """The engine's weights, float32 masters and two moments, and the plain weights, 4 bytes each; some more for ties."""
 WEIGHTS_FILES = {"safetensors": "model.safetensors", "uer": "model.bin"}
@@ -51,22 +49,6 @@ class State:
     meter_names: list[str] = dataclasses.field(default_factory=list)
     meter_rows: list[list[float]] = dataclasses.field(default_factory=list)
     files: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-
-
-def checkpoint_path(output: Path, updates: int) -> Path:
-    """The folder of the checkpoint after `updates`."""
-    return output / f"checkpoint-{updates}"
-
-
-def updates_of(checkpoint: Path) -> int:
-    """The number in the name of a checkpoint folder."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
-
-
-def find_checkpoints(output: Path) -> list[Path]:
-    """Finished checkpoints in the run folder `output`, oldest first."""
-    named = [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-(\d+)", path.name)]
-    return sorted((path for path in named if (path / STATE_FILE).is_file()), key=updates_of)
 
 
 def read_state(checkpoint: Path) -> State:

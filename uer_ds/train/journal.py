@@ -5,7 +5,6 @@ The other ranks hold a journal too, which stays silent, so that no caller asks w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
+from uer_ds.storage.files import write_json
 from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE, RUN_FILE
 from uer_ds.train import reports
 
@@ -60,9 +60,7 @@ def journal(
 
     def open_outputs() -> None:
         try:
-            output.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(configuration, indent=1, ensure_ascii=False)
-            (output / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+            write_json(output / RUN_FILE, configuration)
             held.append(reports.Console(total_updates, done_updates, log_path))
             held.append(reports.Files(output, board, done_updates, configuration))
         except OSError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import torch
 
 from uer_ds.engine.engine import Engine
 from uer_ds.storage.disk import naming
+from uer_ds.storage.files import write_file
 from uer_ds.storage.places import EVALUATION_FILE, METRICS_FILE, NON_FINITE_FILE, STARTS_FILE
 from uer_ds.train.loop import Progress
 
@@ -128,9 +128,7 @@ def keep_until(path: Path, update: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _update_of(line) <= update]
-    temporary = path.with_suffix(".partial")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, "".join(line + "\n" for line in kept))
 
 
 def _update_of(line: str) -> float:

@@ -10,7 +10,6 @@ any rank is one sentence on all, the unfinished folder is removed, and earlier c
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -26,23 +25,15 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.engine.engine import ENGINE_TAG, Engine
 from uer_ds.engine.group import Group
 from uer_ds.errors import UserError
-from uer_ds.storage.checksums import record, sync
+from uer_ds.storage.checksums import size_and_sum
 from uer_ds.storage.disk import naming, remedy_in
+from uer_ds.storage.files import sync, sync_tree, write_json
 from uer_ds.storage.lazy import LazyTensor, TensorMap
+from uer_ds.storage.places import CONFIG_FILE, STATE_FILE, checkpoint_path, find_checkpoints
 from uer_ds.storage.writers import write_safetensors_file, write_torch
 from uer_ds.storage.zero import read_zero
 from uer_ds.tokenizers import Tokenizer
-from uer_ds.train.checkpoint import (
-    CONFIG_FILE,
-    STATE_FILE,
-    WEIGHTS_FILES,
-    State,
-    checkpoint_path,
-    find_checkpoints,
-    make_partial,
-    remove_checkpoint,
-    superfluous,
-)
+from uer_ds.train.checkpoint import WEIGHTS_FILES, State, make_partial, remove_checkpoint, superfluous
 
 
 @dataclass(frozen=True)
@@ -206,10 +197,9 @@ class Saver:
             self._write_readable_part(partial)
             others = [path for path in partial.rglob("*") if path.is_file()]
             names = {path.relative_to(partial).as_posix(): path for path in others}
-            records = {name: list(files.get(name) or record(path)) for name, path in names.items()}
-            _write_json(partial / STATE_FILE, dataclasses.asdict(dataclasses.replace(state, files=records)))
-            for path in [*partial.rglob("*"), partial]:
-                sync(path)
+            records = {name: list(files.get(name) or size_and_sum(path)) for name, path in names.items()}
+            write_json(partial / STATE_FILE, dataclasses.asdict(dataclasses.replace(state, files=records)))
+            sync_tree(partial)
             if final.exists():  # damaged, and passed over when this run went on from an earlier one
                 shutil.rmtree(final)
             os.replace(partial, final)
@@ -223,11 +213,10 @@ class Saver:
         if self._rules.weights != "none" and self._engine.files_hold_all:
             found = read_zero(partial / ENGINE_TAG)
             self._write_weights(partial, {name: found[name] for name in self._engine.parameter_names})
-        _write_json(partial / CONFIG_FILE, self._model.to_dict())
+        write_json(partial / CONFIG_FILE, self._model.to_dict())
         for name, tokenizer in self._tokenizers.items():
-            with naming(partial / name):
-                (partial / name).mkdir()
-                _write_json(partial / name / "description.json", tokenizer.save(partial / name))
+            (partial / name).mkdir()
+            write_json(partial / name / "description.json", tokenizer.save(partial / name))
 
     def _write_weights(self, partial: Path, tensors: TensorMap) -> None:
         write = write_safetensors_file if self._rules.weights == "safetensors" else write_torch
@@ -246,8 +235,3 @@ class Saver:
             f"{checkpoint_path(self._output, state.updates)}: the checkpoint could not be written ({trouble}); "
             f"earlier ones are untouched: {remedy_in(trouble)}."
         )
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with naming(path):
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

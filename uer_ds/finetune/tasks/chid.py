@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from uer_ds.config.model import read_json_object
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoded, Encoder, Ids
 from uer_ds.finetune.examples import Example
@@ -24,6 +23,7 @@ from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
 from uer_ds.finetune.tasks import c3
 from uer_ds.finetune.tasks.cmrc import character_ids
+from uer_ds.storage.files import read_json_object
 
 TAG = re.compile(r"#idiom\d{6}#")
 

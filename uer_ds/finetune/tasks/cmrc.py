@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder, Ids
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, SpanHead
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.storage.files import read_json_object
 
 SHORTEST_WINDOW = 16
 """Characters of context that a row holds at least; a longer question is cut."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.encode import in_blocks
 from uer_ds.finetune.examples import Example, Values
@@ -21,6 +21,7 @@ from uer_ds.finetune.metrics import entity_report
 from uer_ds.finetune.rows import Row, read_rows
 from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import wanted_rows
+from uer_ds.storage.files import read_json_object
 from uer_ds.tokenizers import Tokenizer
 
 PAD_TAG = "[PAD]"

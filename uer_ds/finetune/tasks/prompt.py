@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from uer_ds.config.model import ModelConfig, read_json_object
+from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError, unknown_name
 from uer_ds.finetune.encode import Encoded, Encoder, Ids
 from uer_ds.finetune.examples import Example, Values
@@ -23,6 +23,7 @@ from uer_ds.finetune.rows import Row
 from uer_ds.finetune.task import Labels, Reading
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
+from uer_ds.storage.files import read_json_object
 from uer_ds.tokenizers import Tokenizer
 
 PROMPTS: dict[str, dict[str, Any]] = {
