@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from uer_ds.config.generate import SamplingConfig
+from uer_ds.config.generate import DecodingConfig
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch, padded
 from uer_ds.engine.cores import use_cores
@@ -72,7 +72,7 @@ def timed(function: Any, *arguments: Any) -> tuple[list[list[int]], float]:
 
 def remembering(model: Model, prompts: list[Prompt], count: int) -> list[list[int]]:
     """`uer-ds generate`'s way."""
-    *_, texts = write(model, prompts, Rules(SamplingConfig(greedy=True), count, None))
+    *_, texts = write(model, prompts, Rules(DecodingConfig(greedy=True), count, None))
     return [text.ids for text in texts]
 
 

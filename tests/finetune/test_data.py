@@ -18,7 +18,7 @@ from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import MULTIPLE, Example, ExampleSet, two_streams
 from uer_ds.finetune.examples import flat as flat_batch
 from uer_ds.finetune.rows import columns_of, read_rows
-from uer_ds.finetune.task import Labels, Reading
+from uer_ds.finetune.task import Classes, Reading
 from uer_ds.finetune.tasks import classifier, ner
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
 
@@ -141,14 +141,14 @@ def test_labels_of_a_classifier(encoder: Encoder, tmp_path: Path) -> None:
         classifier.labels_from(names, False)
     assert classifier.labels_from(names, True).number("good") == 2
     with pytest.raises(UserError, match="line 2: label '1' does not occur in the training data, which has 0"):
-        classifier.values(examples[0], Labels(("0",)), ClassifierOptions())
+        classifier.values(examples[0], Classes(("0",)), ClassifierOptions())
 
 
 def test_soft_targets_are_read_and_checked(encoder: Encoder, tmp_path: Path) -> None:
     options, path = ClassifierOptions(soft_targets=True), tmp_path / "a.tsv"
     path.write_text("label\ttext_a\tlogits\n0\t天\t0.5 -1\n1\t地\t1\n1\t地\ta b\n", "utf-8")
     good, short, words = classifier.read(path, Reading(encoder, options))
-    labels = Labels(("0", "1"))
+    labels = Classes(("0", "1"))
     assert classifier.values(good, labels, options)["soft"].tolist() == [0.5, -1.0]
     for line, bad in ((3, short), (4, words)):
         with pytest.raises(UserError, match=f"line {line}: logits is .*; expected 2 numbers"):

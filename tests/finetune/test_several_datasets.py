@@ -24,11 +24,11 @@ from uer_ds.finetune.model import TaskModel, file_name
 from uer_ds.finetune.output import TsvWriter
 from uer_ds.finetune.r_drop import divergence
 from uer_ds.finetune.result import Description, read_description, write_result
-from uer_ds.finetune.task import Labels, Reading, Wanted
+from uer_ds.finetune.task import Classes, Reading, Wanted
 from uer_ds.finetune.tasks import classifier_mt as mt
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
 
-LABELS = Labels(("d1/0", "d1/1", "d2/0", "d2/1", "d2/2"), parts=(("d1", 2), ("d2", 3)))
+LABELS = Classes(("d1/0", "d1/1", "d2/0", "d2/1", "d2/2"), parts=(("d1", 2), ("d2", 3)))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_wrong_folders_and_options_are_refused(options: ClassifierMtOptions, tmp
 
 def test_a_file_without_description_needs_the_numbers_of_classes(tokenizer: Tokenizer) -> None:
     found = mt.known_labels(ClassifierMtOptions(labels_num_list=(2, 1)), tokenizer)
-    assert found == Labels(("1/0", "1/1", "2/0"), parts=(("1", 2), ("2", 1)))
+    assert found == Classes(("1/0", "1/1", "2/0"), parts=(("1", 2), ("2", 1)))
     with pytest.raises(UserError, match="--labels_num_list is missing"):
         mt.known_labels(ClassifierMtOptions(), tokenizer)
     config = model_config_from_dict(SIZES)

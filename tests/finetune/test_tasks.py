@@ -19,7 +19,7 @@ from uer_ds.finetune.examples import Example, ExampleSet
 from uer_ds.finetune.metrics import classification_scores, entity_report
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1, units
 from uer_ds.finetune.seq2seq import greedy
-from uer_ds.finetune.task import Labels, Reading, Task, Wanted
+from uer_ds.finetune.task import Classes, Reading, Task, Wanted
 from uer_ds.finetune.tasks import ner
 from uer_ds.registry import TASKS
 from uer_ds.tokenizers import Tokenizer, load_tokenizer
@@ -65,7 +65,7 @@ def test_several_labels(tokenizer: Tokenizer, tmp_path: Path) -> None:
 
 def test_regression(tokenizer: Tokenizer, tmp_path: Path) -> None:
     found = examples("regression", tmp_path / "a.tsv", "label\ttext_a\n0.5\t天\n-100\t地\n3\t人\n", tokenizer)
-    task, labels = TASKS["regression"], Labels()
+    task, labels = TASKS["regression"], Classes()
     assert [task.values(e, labels, None)["value"] for e in found] == [0.5, -100.0, 3.0]
     scores = task.score(found, outputs([2], [1], [9]), labels, None)
     assert scores.values["spearman"] == 1.0 and 0 < scores.values["pearson"] < 1
@@ -111,7 +111,7 @@ def test_windows_cover_the_context_and_places_are_those_of_the_text(tokenizer: T
         row, window = example.rows[0].ids.tolist(), example.source
         assert row[:4] == [2, 5, 8, 3] and window.first == 4 and row[4 + window.length] == 3
     task = TASKS["cmrc"]
-    assert [dict(task.values(e, Labels(), None)) for e in found] == [
+    assert [dict(task.values(e, Classes(), None)) for e in found] == [
         {"start": 9, "end": 10},
         {"start": 4, "end": 5},
         {"start": 0, "end": 0},
@@ -127,9 +127,9 @@ def test_the_surest_window_answers_and_one_character_is_an_answer(tokenizer: Tok
     answers[1][4, 0] = answers[1][4, 1] = 0.9  # the first character of the second window
     answers[2][0, 0] = answers[2][0, 1] = 1.0  # outside of the context: never an answer
     pairs = list(zip(found, answers, strict=True))
-    assert list(task.records(pairs, Labels(), Wanted())) == [("Q1", "好")]
-    assert task.document(task.records(pairs, Labels(), Wanted())) == {"Q1": "好"}
-    assert task.score(found, answers, Labels(), None).values == {"average": 100.0, "f1": 100.0, "em": 100.0}
+    assert list(task.records(pairs, Classes(), Wanted())) == [("Q1", "好")]
+    assert task.document(task.records(pairs, Classes(), Wanted())) == {"Q1": "好"}
+    assert task.score(found, answers, Classes(), None).values == {"average": 100.0, "f1": 100.0, "em": 100.0}
 
 
 def test_answers_that_do_not_stand_there_are_left_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -139,11 +139,11 @@ def test_answers_that_do_not_stand_there_are_left_out(tokenizer: Tokenizer, tmp_
     assert list(task.read(path, reading)) == [] and list(reading.noticed.values()) == [1]
     evaluation = Reading(Encoder(tokenizer, 512), TASK_OPTIONS["cmrc"](), part="dev")
     [wrong] = task.read(path, evaluation)  # it counts against the model all the same
-    assert task.values(wrong, Labels(), None) == {"start": 0, "end": 0}
-    assert task.score([wrong], [np.eye(len(wrong), 2, dtype=np.float32)], Labels(), None).values["f1"] < 100
+    assert task.values(wrong, Classes(), None) == {"start": 0, "end": 0}
+    assert task.score([wrong], [np.eye(len(wrong), 2, dtype=np.float32)], Classes(), None).values["f1"] < 100
     path.write_text(article(), encoding="utf-8")
     [without] = task.read(path, evaluation)
-    scored = task.score([without], [np.zeros((len(without), 2), np.float32)], Labels(), None)
+    scored = task.score([without], [np.zeros((len(without), 2), np.float32)], Classes(), None)
     assert "Total: 0, Skip: 1" in scored.lines[0] and scored.values["average"] == 0.0
     long = examples("cmrc", tmp_path / "a.json", article(("好坏", 5), question="天" * 90), tokenizer)
     assert all(len(example) <= 16 and example.source.length >= 1 for example in long) and len(long) > 1
@@ -178,8 +178,8 @@ def test_choices_are_rows_and_missing_ones_are_never_chosen(tokenizer: Tokenizer
     assert found.rows[1].segments().tolist() == [1] * 5 + [2] * 5
     task, options = TASKS["c3"], TASK_OPTIONS["c3"]()
     answer = outputs([0, 2, 1, 9])
-    assert list(task.records(zip([found], answer, strict=True), Labels(), Wanted())) == [("1-2", 1)]
-    assert task.score([found], answer, Labels(), options).values["accuracy"] == 1.0
+    assert list(task.records(zip([found], answer, strict=True), Classes(), Wanted())) == [("1-2", 1)]
+    assert task.score([found], answer, Classes(), options).values["accuracy"] == 1.0
     reading = Reading(Encoder(tokenizer, 16), options)
     (tmp_path / "a.json").write_text(json.dumps([[["天"], [asked, {**asked, "answer": "坏"}], "1"]]), "utf-8")
     assert len(list(task.read(tmp_path / "a.json", reading))) == 1 and sum(reading.noticed.values()) == 1
@@ -196,7 +196,7 @@ def test_blanks_are_masked_but_the_one_in_question_is_left_out(tokenizer: Tokeni
     assert first.gold == 1 and second.gold == 0 and set(first.rows[0].segments().tolist()) == {1}
     task = TASKS["chid"]
     pairs = zip([first, second], outputs([5, 1, 99], [6, 2, 99]), strict=True)
-    assert task.document(task.records(pairs, Labels(), Wanted())) == {"#idiom000001#": 1, "#idiom000002#": 0}
+    assert task.document(task.records(pairs, Classes(), Wanted())) == {"#idiom000001#": 1, "#idiom000002#": 0}
     with pytest.raises(UserError, match=r"the answer for #idiom000003# of .* is None; expected the number of one of"):
         bad = {**line, "content": ["#idiom000003#"]}
         examples("chid", tmp_path / "a.txt", json.dumps(bad), tokenizer, **options)
@@ -221,7 +221,7 @@ def test_a_prompt_is_filled_and_its_words_are_the_classes(tokenizer: Tokenizer, 
     assert len(long) == 16 and long.rows[0].ids.tolist()[-4:] == [12, 4, 7, 3]
     task, made = TASKS["prompt"], TASK_OPTIONS["prompt"](**options)
     labels = task.known_labels(made, tokenizer)
-    assert labels == Labels(("1", "0"), (9, 10), 4)
+    assert labels == Classes(("1", "0"), (9, 10), 4)
     assert [task.values(e, labels, made)["cls"] for e in (long, short)] == [0, 1]
     [strange] = examples("prompt", tmp_path / "a.tsv", "label\ttext_a\n2\t书\n", tokenizer, **options)
     with pytest.raises(UserError, match="line 2: label '2' does not occur in the prompt p, which has 1, 0"):
@@ -282,7 +282,7 @@ def test_each_type_of_entity_is_reported() -> None:
 
 
 def test_entity_scores(tmp_path: Path) -> None:
-    labels = Labels(("O", "B-X", "I-X", "[PAD]"))
+    labels = Classes(("O", "B-X", "I-X", "[PAD]"))
     rows = [Example((), (["B-X", "I-X", "O"], "here")), Example((), (["B-X"], "here"))]
 
     def one_hot(*tags: int) -> Any:
@@ -297,7 +297,7 @@ def test_entity_scores(tmp_path: Path) -> None:
     assert scores == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8})
     pairs = zip(sized, [one_hot(1, 2, 3), one_hot(0)], strict=True)
     assert list(ner.records(pairs, labels, Wanted()))[1] == (["O"],)
-    first = Labels(("[PAD]", "O", "B-X"))  # wherever [PAD] stands, it is no answer
+    first = Classes(("[PAD]", "O", "B-X"))  # wherever [PAD] stands, it is no answer
     assert ner.tags_of(one_hot(0, 2, 1)[:, :3], first) == ["O", "B-X", "O"]
 
 

@@ -15,7 +15,7 @@ from uer_ds.cli.parser import Parser, given_values
 from uer_ds.config.trials import CV_TASKS, CvConfig, CvRun, GridConfig, GridRun, Point, fold_path, identity
 from uer_ds.errors import UserError
 from uer_ds.finetune.cv import fold_bounds, probabilities
-from uer_ds.finetune.task import Labels, Task, Wanted
+from uer_ds.finetune.task import Classes, Task, Wanted
 from uer_ds.launch.place import Place
 from uer_ds.launch.workers import last_line, run_workers, worker_variables
 from uer_ds.registry import TASKS
@@ -140,9 +140,9 @@ def test_tasks_with_probabilities_can_be_cross_validated() -> None:
     assert set(CV_TASKS) <= with_prob
     task: Task = TASKS["classifier"]
     outputs = [np.log(np.array(row, dtype=np.float32)) for row in ([0.25, 0.75], [0.9, 0.1])]
-    found = probabilities(task, [(None, output) for output in outputs], Labels(("0", "1")))  # type: ignore[misc]
+    found = probabilities(task, [(None, output) for output in outputs], Classes(("0", "1")))  # type: ignore[misc]
     assert found.dtype == np.float32 and np.allclose(found, [[0.25, 0.75], [0.9, 0.1]])
-    assert probabilities(task, [], Labels(("0", "1"))).shape == (0, 2)
+    assert probabilities(task, [], Classes(("0", "1"))).shape == (0, 2)
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------

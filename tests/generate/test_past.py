@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uer_ds.config.generate import SamplingConfig
+from uer_ds.config.generate import DecodingConfig
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch, padded
 from uer_ds.errors import UserError
@@ -122,7 +122,7 @@ def greedy_anew(model: Model, prompt: Prompt) -> list[int]:
 
 
 def written(model: Model, prompts: list[Prompt], **sampling: Any) -> list[Text]:
-    *_, texts = write(model, prompts, Rules(SamplingConfig(**sampling), LONGEST, END))
+    *_, texts = write(model, prompts, Rules(DecodingConfig(**sampling), LONGEST, END))
     return texts
 
 
@@ -183,7 +183,7 @@ def test_wide_beams_find_the_best_text(name: str) -> None:
     """By looking at all of them."""
     model, choices, longest = made(name), [10, 11, 12], 3
     banned = tuple(token for token in range(V) if token not in (*choices, END))
-    rules = Rules(SamplingConfig(beam_size=27, length_penalty=1.0), longest, END, banned)
+    rules = Rules(DecodingConfig(beam_size=27, length_penalty=1.0), longest, END, banned)
     for prompt, text in zip(prompts_for(model), search(model, prompts_for(model), rules), strict=True):
         every = all_texts(model, prompt, longest, choices)
         ended = {ids: score / len(ids) for ids, score in every.items() if ids[-1] == END}
@@ -196,7 +196,7 @@ def test_wide_beams_find_the_best_text(name: str) -> None:
 def test_every_text_has_its_own_limit(beams: int) -> None:
     model = made("gpt2")
     prompts = [replace(prompt, longest=2 + 3 * n) for n, prompt in enumerate(prompts_for(model))]
-    rules = Rules(SamplingConfig(beam_size=beams, greedy=beams == 1), 11, None)
+    rules = Rules(DecodingConfig(beam_size=beams, greedy=beams == 1), 11, None)
     *_, texts = write(model, prompts, rules) if beams == 1 else [search(model, prompts, rules)]
     assert [len(text.ids) for text in texts] == [2, 5, 8, 11]
 
@@ -204,7 +204,7 @@ def test_every_text_has_its_own_limit(beams: int) -> None:
 def test_one_beam_is_greedy() -> None:
     model = made("gpt2")
     greedy = written(model, prompts_for(model), greedy=True)
-    rules = Rules(SamplingConfig(beam_size=1), LONGEST, END)
+    rules = Rules(DecodingConfig(beam_size=1), LONGEST, END)
     found = search(model, prompts_for(model), rules)
     assert [text.ids for text in found] == [text.ids for text in greedy]
 

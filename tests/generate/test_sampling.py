@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uer_ds.config.generate import GeneratePaths, SamplingConfig, TextConfig
+from uer_ds.config.generate import DecodingConfig, GeneratePaths, TextConfig
 from uer_ds.errors import UserError
 from uer_ds.generate.sampling import (
     Uniforms,
@@ -41,8 +41,8 @@ SCORES = logits(0.1, 0.4, 0.05, 0.3, 0.15)
         (keep_top_p(SCORES, 0.71), [1, 3, 4]),
         (keep_top_p(SCORES, 0.01), [1]),  # the likeliest always stays
         (keep_min_p(SCORES, 0.3), [1, 3, 4]),  # at least 0.12
-        (narrowed(SCORES, SamplingConfig(top_k=3, top_p=0.5)), [1, 3]),  # of 0.85: 0.47 and 0.35
-        (narrowed(SCORES, SamplingConfig(top_k=0, min_p=0.99)), [1]),
+        (narrowed(SCORES, DecodingConfig(top_k=3, top_p=0.5)), [1, 3]),  # of 0.85: 0.47 and 0.35
+        (narrowed(SCORES, DecodingConfig(top_k=0, min_p=0.99)), [1]),
     ],
 )
 def test_what_is_left(scores: Tensor, wanted: list[int]) -> None:
@@ -52,7 +52,7 @@ def test_what_is_left(scores: Tensor, wanted: list[int]) -> None:
 
 
 def test_temperature_sharpens() -> None:
-    cold = narrowed(SCORES, SamplingConfig(top_k=0, temperature=0.5)).softmax(-1)
+    cold = narrowed(SCORES, DecodingConfig(top_k=0, temperature=0.5)).softmax(-1)
     squares = SCORES.exp() ** 2
     torch.testing.assert_close(cold, squares / squares.sum())
 
@@ -92,9 +92,9 @@ def test_numbers_belong_to_seed_text_and_place() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "words"),
     [
-        (SamplingConfig, {"temperature": 0.0}, "--temperature is 0.0.*--greedy"),
-        (SamplingConfig, {"top_p": 1.5}, "--top_p is 1.5; expected a number from 0 to 1"),
-        (SamplingConfig, {"beam_size": 0}, "--beam_size is 0; expected 1 or more"),
+        (DecodingConfig, {"temperature": 0.0}, "--temperature is 0.0.*--greedy"),
+        (DecodingConfig, {"top_p": 1.5}, "--top_p is 1.5; expected a number from 0 to 1"),
+        (DecodingConfig, {"beam_size": 0}, "--beam_size is 0; expected 1 or more"),
         (TextConfig, {"stop": ("",)}, "--stop has an empty string"),
         (TextConfig, {"acrostic": "春夏"}, "there is no --form"),
         (TextConfig, {"samples_num": 0}, "--samples_num is 0"),

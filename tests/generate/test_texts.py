@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from uer_ds.config.generate import SamplingConfig, TextConfig
+from uer_ds.config.generate import DecodingConfig, TextConfig
 from uer_ds.config.model import ModelConfig, model_config_from_dict
 from uer_ds.errors import UserError
 from uer_ds.generate.forms import build_form, template_of
@@ -36,7 +36,7 @@ def config(values: dict[str, Any]) -> ModelConfig:
 
 
 def desk(tokenizer: Tokenizer, sampling: dict[str, Any] | None = None, values: Any = LM, **texts: Any) -> Desk:
-    return Desk(config(values), tokenizer, tokenizer, SamplingConfig(**sampling or {}), TextConfig(**texts))
+    return Desk(config(values), tokenizer, tokenizer, DecodingConfig(**sampling or {}), TextConfig(**texts))
 
 
 def written(tokenizer: Tokenizer, prompts: Sequence[str], made: Desk, batch_size: int = 4) -> list[str]:

@@ -19,7 +19,7 @@ from uer_ds.cli.compat import modernise_finetune
 from uer_ds.cli.opening import MODEL_GROUPS, source_of
 from uer_ds.cli.parser import add_config_options, given_values
 from uer_ds.config.data import TargetTokenizerConfig
-from uer_ds.config.generate import GeneratePaths, SamplingConfig, TextConfig
+from uer_ds.config.generate import DecodingConfig, GeneratePaths, TextConfig
 from uer_ds.config.resources import find_json
 from uer_ds.errors import UserError
 from uer_ds.launch.place import find_place
@@ -36,7 +36,7 @@ modernise = modernise_finetune
 
 GROUPS: dict[str, type] = {
     "paths": GeneratePaths,
-    "choosing tokens": SamplingConfig,
+    "choosing tokens": DecodingConfig,
     "texts": TextConfig,
     **MODEL_GROUPS,
     "tokenizer of the answers, where it is another one": TargetTokenizerConfig,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate."""
     paths = GeneratePaths(**given_values(args, GeneratePaths))
-    sampling = SamplingConfig(**given_values(args, SamplingConfig))
+    sampling = DecodingConfig(**given_values(args, DecodingConfig))
     texts = TextConfig(**given_values(args, TextConfig))
     prompts = list(paths.prompt or read_prompts(Path(str(paths.test_path))))
     if not prompts:

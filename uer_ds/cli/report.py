@@ -141,13 +141,13 @@ def _fillings(opened: Opened, texts: list[str], topn: int) -> Iterator[str]:
 
 
 def _writings(opened: Opened, texts: list[str], tokens: int) -> Iterator[str]:
-    from uer_ds.config.generate import SamplingConfig, TextConfig
+    from uer_ds.config.generate import DecodingConfig, TextConfig
     from uer_ds.generate.run import Pace, generate
     from uer_ds.generate.texts import Desk
     from uer_ds.models.model import Model
 
     assert isinstance(opened.model, Model)
-    rules = SamplingConfig(), TextConfig(seq_length=opened.config.max_seq_length, max_new_tokens=tokens)
+    rules = DecodingConfig(), TextConfig(seq_length=opened.config.max_seq_length, max_new_tokens=tokens)
     desk = Desk(opened.config, opened.tokenizer, opened.target_tokenizer, *rules)
     for _, text in generate(opened.model, desk, texts, 8, Pace()):
         yield desk.show(text.ids)

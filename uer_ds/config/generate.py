@@ -9,7 +9,7 @@ from uer_ds.errors import UserError
 
 
 @dataclass(frozen=True)
-class SamplingConfig(Options):
+class DecodingConfig(Options):
     """How the next token is chosen."""
 
     greedy: bool = option(False, "always the likeliest token")

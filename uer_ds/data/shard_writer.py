@@ -76,13 +76,13 @@ def write_shard(task: ShardTask, tokenizers: Tokenizers, advance: Callable[[int]
         raise
 
 
-Malformed = list[tuple[int, str]]
+MalformedLines = list[tuple[int, str]]
 """(byte offset of a line, or row number in a Parquet file; what is wrong with it)."""
 
 
 def encode_piece(
     piece: Piece, rule: str, tokenizers: Tokenizers, words: WordFinder | None, advance: Callable[[int], None]
-) -> Iterator[Encoded | Malformed]:
+) -> Iterator[Encoded | MalformedLines]:
     """The items of a piece, block by block, and the lines that are no documents."""
     if piece.source.format == "txt" and rule in LINE_RULES:
         for block in read_blocks(piece, advance):
@@ -119,7 +119,7 @@ class ShardWriter:
                 assert numbers is not None
                 self.columns[column].append(numbers)
 
-    def add_malformed(self, source: SourceFile, lines: Malformed) -> None:
+    def add_malformed(self, source: SourceFile, lines: MalformedLines) -> None:
         self.malformed += len(lines)
         room = EXAMPLES - len(self.examples)
         self.examples += [(source, place, reason) for place, reason in lines[:room]]

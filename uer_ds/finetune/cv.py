@@ -23,7 +23,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.infer import Predictor
 from uer_ds.finetune.last_epoch import LastEpoch, Watch
 from uer_ds.finetune.material import Material, read_material
-from uer_ds.finetune.task import Labels, Pair, Task, Wanted
+from uer_ds.finetune.task import Classes, Pair, Task, Wanted
 from uer_ds.finetune.trainer import EarlyStop, score_table
 from uer_ds.launch.place import Place
 from uer_ds.storage.files import read_json_object, write_json
@@ -50,7 +50,7 @@ def fold_bounds(rows: int, folds: int) -> list[tuple[int, int]]:
     return [(rows * fold // folds, rows * (fold + 1) // folds) for fold in range(folds)]
 
 
-def probabilities(task: Task, pairs: Iterable[Pair], labels: Labels) -> Probabilities:
+def probabilities(task: Task, pairs: Iterable[Pair], labels: Classes) -> Probabilities:
     """What a prediction file would hold in its column prob: [rows, classes]."""
     wanted = Wanted(prob=True)
     column = task.columns(wanted).index("prob")

@@ -29,7 +29,7 @@ from uer_ds.finetune.predict import predict
 from uer_ds.finetune.result import TASK_FILE, read_description
 from uer_ds.finetune.rows import count_rows
 from uer_ds.finetune.start import Start, find_start
-from uer_ds.finetune.task import Labels, Pair, Reading, Task, Wanted
+from uer_ds.finetune.task import Classes, Pair, Reading, Task, Wanted
 from uer_ds.launch.place import Place
 from uer_ds.models.model import build_model
 from uer_ds.models.weights import load_tensors
@@ -80,7 +80,7 @@ class Predictor:
         if report.missing:
             raise self._other_model(", ".join(report.missing[:3]))
 
-    def _description(self, path: Path, start: Start) -> tuple[Any, Labels, int]:
+    def _description(self, path: Path, start: Start) -> tuple[Any, Classes, int]:
         """Options, labels and length of rows: what was given, else what the model's folder says."""
         run = self.run
         folder = start.folder or path
@@ -93,14 +93,14 @@ class Predictor:
         length = row_length(start.config, run.paths.seq_length, said.seq_length)
         return run.options(said.options), said.labels, length
 
-    def _labels(self, start: Start) -> Labels:
+    def _labels(self, start: Start) -> Classes:
         """The classes where no fine-tuning of ours has written them down: the task's, the file's, or numbers."""
         labels = self.task.known_labels(self.run.options(), start.tokenizer)
         if labels is None:
             size = next((start.source[name].shape[0] for name in OUTPUT_LAYERS if name in start.source), None)
             if size is None:
                 raise self._other_model("head")
-            labels = Labels(start.labels or tuple(map(str, range(size))))
+            labels = Classes(start.labels or tuple(map(str, range(size))))
         self._check_number(len(labels))
         return labels
 

@@ -11,7 +11,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example, ExampleSet, Values
 from uer_ds.finetune.start import Start, find_start
-from uer_ds.finetune.task import Labels, Reading, Task
+from uer_ds.finetune.task import Classes, Reading, Task
 from uer_ds.registry import TASKS
 
 USUAL_LENGTH = 128
@@ -39,7 +39,7 @@ class Material:
     encoder: Encoder
     train: list[Example]
     dev: list[Example]
-    labels: Labels
+    labels: Classes
     test: list[Example] = field(default_factory=list)
     noticed: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from uer_ds.config.model import ModelConfig
 from uer_ds.convert.tokenizer_files import save_tokenizer
 from uer_ds.errors import UserError
-from uer_ds.finetune.task import Labels
+from uer_ds.finetune.task import Classes
 from uer_ds.models.weights import save_weights
 from uer_ds.storage.files import read_json_object, remove, sync_tree, write_json
 from uer_ds.tokenizers import Tokenizer
@@ -34,7 +34,7 @@ class Description:
     """What `task.json` says: the task, its classes, its options, and the length of rows."""
 
     task: str
-    labels: Labels
+    labels: Classes
     options: dict[str, Any]
     seq_length: int
     scores: dict[str, float]
@@ -86,5 +86,5 @@ def read_description(folder: Path) -> Description:
     ids: dict[str, int] = values["label2id"]
     names = tuple(sorted(ids, key=lambda name: ids[name]))
     parts = tuple(values.get("label_parts", {}).items())
-    labels = Labels(names, tuple(values.get("label_tokens", ())), values.get("mask_token"), parts=parts)
+    labels = Classes(names, tuple(values.get("label_tokens", ())), values.get("mask_token"), parts=parts)
     return Description(values["task"], labels, values["options"], values["seq_length"], values.get("scores", {}))

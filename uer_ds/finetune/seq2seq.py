@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from uer_ds.config.generate import SamplingConfig
+from uer_ds.config.generate import DecodingConfig
 from uer_ds.data.batch import IGNORE, Batch, Terms
 from uer_ds.finetune.examples import Example, pad_rows
 from uer_ds.finetune.heads import Head
@@ -38,7 +38,7 @@ def greedy(body: Model, batch: Batch, start: int, end: int, longest: int) -> Ten
     """The likeliest token at each of at most `longest` places, [B, longest]; after `end` a row repeats it."""
     sources = [ids[real].tolist() for ids, real in zip(batch.ids, batch.segments > 0, strict=True)]
     prompts = [Prompt(number, ids, [start]) for number, ids in enumerate(sources)]
-    *_, texts = write(body, prompts, Rules(SamplingConfig(greedy=True), longest, end))
+    *_, texts = write(body, prompts, Rules(DecodingConfig(greedy=True), longest, end))
     found = torch.full((len(texts), longest), end, dtype=torch.int64, device=batch.ids.device)
     for row, text in zip(found, texts, strict=True):
         row[: len(text.ids)] = torch.tensor(text.ids, dtype=torch.int64)

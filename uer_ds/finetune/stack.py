@@ -21,12 +21,12 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.metrics import classification_scores, needed
 from uer_ds.finetune.output import prediction_file
 from uer_ds.finetune.rows import read_rows
-from uer_ds.finetune.task import Labels
+from uer_ds.finetune.task import Classes
 from uer_ds.finetune.tasks.classifier import labels_from
 from uer_ds.storage.files import read_json_object, write_json
 
 Features = NDArray[np.float32]
-Classes = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 PARAMETERS: dict[str, Any] = {
     "feature_fraction": 0.25,
@@ -87,9 +87,9 @@ class Training:
     """What the trees learn from: features [N, F], classes [N] below `classes_num`, folds, and the seed of all draws."""
 
     features: Features
-    classes: Classes
+    classes: Integers
     classes_num: int
-    folds: list[tuple[Classes, Classes]]
+    folds: list[tuple[Integers, Integers]]
     seed: int
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Training:
         }
 
 
-def make_training(features: Features, classes: Classes, classes_num: int, folds_num: int, seed: int) -> Training:
+def make_training(features: Features, classes: Integers, classes_num: int, folds_num: int, seed: int) -> Training:
     """Folds with like shares of classes. Raises UserError where a class has fewer rows than there are folds."""
     with needed("scikit-learn", "stacking needs"):
         from sklearn.model_selection import StratifiedKFold
@@ -195,7 +195,7 @@ def stack(config: StackConfig) -> None:
         _predict(config, training, labels, given, rounds)
 
 
-def _training(config: StackConfig) -> tuple[Training, Labels]:
+def _training(config: StackConfig) -> tuple[Training, Classes]:
     path = str(config.train_path)
     rows = [(row.text("label"), f"{path}: line {row.number}") for row in read_rows(path, ["label"]) if not row.empty]
     labels = labels_from(rows, by_name=not all(label.isdecimal() for label, _ in rows))
@@ -218,7 +218,7 @@ def _parameters(config: StackConfig, training: Training) -> dict[str, Any]:
     return found
 
 
-def _predict(config: StackConfig, training: Training, labels: Labels, given: Mapping[str, Any], rounds: int) -> None:
+def _predict(config: StackConfig, training: Training, labels: Classes, given: Mapping[str, Any], rounds: int) -> None:
     """Predict the test data, and score it where it has labels."""
     path = str(config.test_path)
     rows = [row for row in read_rows(path, []) if not row.empty]

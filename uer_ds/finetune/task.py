@@ -32,7 +32,7 @@ Pair = tuple[Example, Output]
 
 
 @dataclass(frozen=True)
-class Labels:
+class Classes:
     """The classes of a task in the order of their numbers.
 
     `tokens` and `mask` are the ids of the answer words and of [MASK], where a class is said by a word. `parts` are
@@ -105,12 +105,12 @@ def given_file(paths: FinetunePaths, options: Any, part: str) -> list[Path]:
     return [Path(path)]
 
 
-def _unknown(options: Any, tokenizer: Tokenizer) -> Labels | None:
+def _unknown(options: Any, tokenizer: Tokenizer) -> Classes | None:
     return None
 
 
-def _no_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
-    return Labels()
+def _no_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
+    return Classes()
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,14 @@ class Task:
     name: str
     summary: str
     read: Callable[[Path, Reading], Iterable[Example]]
-    values: Callable[[Example, Labels, Any], Values]
-    head: Callable[[ModelConfig, Labels, Any], Head]
-    score: Callable[[Sequence[Example], Sequence[Output], Labels, Any], Scores]
+    values: Callable[[Example, Classes, Any], Values]
+    head: Callable[[ModelConfig, Classes, Any], Head]
+    score: Callable[[Sequence[Example], Sequence[Output], Classes, Any], Scores]
     metric: str
     columns: Callable[[Wanted], tuple[str, ...]]
-    records: Callable[[Iterable[Pair], Labels, Wanted], Iterable[tuple[Any, ...]]]
-    labels: Callable[[Sequence[Example], Any, bool], Labels] = _no_labels
-    known_labels: Callable[[Any, Tokenizer], Labels | None] = _unknown
+    records: Callable[[Iterable[Pair], Classes, Wanted], Iterable[tuple[Any, ...]]]
+    labels: Callable[[Sequence[Example], Any, bool], Classes] = _no_labels
+    known_labels: Callable[[Any, Tokenizer], Classes | None] = _unknown
     document: Callable[[Iterable[tuple[Any, ...]]], Any] | None = None
     json_lines: bool = False
     batch_of: Callable[[Sequence[Example], int], Batch] = flat

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uer_ds.config.generate import SamplingConfig
+from uer_ds.config.generate import DecodingConfig
 from uer_ds.data.random import Draws
 
 HALF_WORD = 2.0**-32
 
 
-def filtered(logits: Tensor, sampling: SamplingConfig, written: Sequence[Sequence[int]]) -> Tensor:
+def filtered(logits: Tensor, sampling: DecodingConfig, written: Sequence[Sequence[int]]) -> Tensor:
     """Everything that `sampling` says about scores except how one is drawn. `written`: the tokens of each row."""
     if sampling.repetition_penalty != 1.0:
         logits = penalise_repetition(logits, written, sampling.repetition_penalty)
@@ -26,7 +26,7 @@ def filtered(logits: Tensor, sampling: SamplingConfig, written: Sequence[Sequenc
     return logits
 
 
-def narrowed(logits: Tensor, sampling: SamplingConfig) -> Tensor:
+def narrowed(logits: Tensor, sampling: DecodingConfig) -> Tensor:
     """What is left to draw from: temperature, then top-k, top-p, min-p."""
     logits = logits / sampling.temperature
     if sampling.top_k:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from uer_ds.config.generate import SamplingConfig, TextConfig
+from uer_ds.config.generate import DecodingConfig, TextConfig
 from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.generate.forms import Form, forms_of
@@ -23,7 +23,7 @@ class Desk:
         config: ModelConfig,
         tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
-        sampling: SamplingConfig,
+        sampling: DecodingConfig,
         texts: TextConfig,
     ):
         """`target_tokenizer` writes the answers of a model with decoder."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uer_ds.config.generate import SamplingConfig
+from uer_ds.config.generate import DecodingConfig
 from uer_ds.data.batch import Batch, padded
 from uer_ds.engine.partitioned import wished_by_all
 from uer_ds.generate.forms import Form
@@ -70,7 +70,7 @@ class Rules:
         stops: says of the tokens of a text whether it ends there.
     """
 
-    sampling: SamplingConfig
+    sampling: DecodingConfig
     longest: int
     end: int | None
     banned: tuple[int, ...] = ()

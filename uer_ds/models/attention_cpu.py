@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uer_ds.models.attention_plan import Block, Plan
 from uer_ds.models.dropout import keep_mask, noise
-from uer_ds.models.plan import Block, Plan
 
 BLOCK_SCORES = 2**20
 """Scores of a block: 2 MiB in bfloat16."""

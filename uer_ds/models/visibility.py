@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uer_ds.models.attention_plan import Plan, plan, whole_rows
 from uer_ds.models.masks import see_something, visible_keys
-from uer_ds.models.plan import Plan, plan, whole_rows
 
 Pair = tuple[Tensor, Tensor]
 """Keys and values of a layer, [B, K, heads, width] each."""

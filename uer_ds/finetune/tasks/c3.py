@@ -19,7 +19,7 @@ from uer_ds.finetune.encode import Encoder
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import ChoiceHead, Head
 from uer_ds.finetune.metrics import classification_scores
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Task, Wanted
 
 NO_CHOICE = "No Answer"
 
@@ -77,12 +77,12 @@ def choice_rows(encoder: Encoder, choices: Sequence[str], question: str, documen
         yield encoder.row([cls], choice, [sep], asked, [sep], second=np.append(text, np.int32(sep)))
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`cls`: the number of the right choice."""
     return {"cls": example.gold}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """One score for each choice."""
     assert config.hidden_size is not None
     return ChoiceHead(config.hidden_size, options.max_choices_num, config.dropout)
@@ -93,13 +93,13 @@ def chosen(example: Example, output: Output) -> int:
     return int(output[: example.source[1]].argmax())
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """As a classification by the number of the choice."""
     found = [chosen(example, output) for example, output in zip(examples, outputs, strict=True)]
     return classification_scores(found, [e.gold for e in examples], list(map(str, range(options.max_choices_num))))
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The question's id and the number of the choice."""
     for example, output in pairs:
         yield example.source[0], chosen(example, output)
@@ -115,6 +115,6 @@ TASK = Task(
     metric="accuracy",
     columns=lambda wanted: ("id", "label"),
     records=records,
-    known_labels=lambda options, tokenizer: Labels(),
+    known_labels=lambda options, tokenizer: Classes(),
     json_lines=True,
 )

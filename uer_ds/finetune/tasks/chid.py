@@ -20,7 +20,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.encode import Encoded, Encoder, Ids
 from uer_ds.finetune.examples import Example
 from uer_ds.finetune.rows import Row, read_rows
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Wanted
 from uer_ds.finetune.tasks import c3
 from uer_ds.finetune.tasks.cmrc import character_ids
 from uer_ds.storage.files import read_json_object
@@ -103,13 +103,13 @@ def around(before: Ids, behind: Ids, size: int) -> tuple[Ids, Ids]:
     return before[len(before) - left :], behind[: size - left]
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Each blank for itself, as a classification by the number of the candidate."""
     as_c3 = [replace(e, source=(e.source.tag, e.source.candidates)) for e in examples]
     return c3.score(as_c3, outputs, labels, options)
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """Tag and number of the candidate; within a line of the file, the surest pairs first, each candidate once."""
     for _, rows in groupby(pairs, key=lambda pair: pair[0].source.line):
         group = list(rows)

@@ -17,7 +17,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, PooledHead, classification, distillation
 from uer_ds.finetune.metrics import classification_scores
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import read_texts
 
 
@@ -31,19 +31,19 @@ def soft_columns(reading: Reading) -> list[str]:
     return ["logits"] * (reading.options.soft_targets and reading.part == "train")
 
 
-def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
     """The classes of the training data: numbers 0 .. K-1, or with `by_name` any names in sorted order."""
     return labels_from(((example.gold.label, example.gold.where) for example in examples), by_name)
 
 
-def labels_from(occurrences: Iterable[tuple[str, str]], by_name: bool) -> Labels:
+def labels_from(occurrences: Iterable[tuple[str, str]], by_name: bool) -> Classes:
     """The classes among (label, place in the data). Raises UserError when numbers are expected and are not 0 .. K-1."""
     places: dict[str, str] = {}
     for label, where in occurrences:
         places.setdefault(label, where)
     found = sorted(places)
     if by_name:
-        return Labels(tuple(found))
+        return Classes(tuple(found))
     expected = [str(number) for number in range(len(found))]
     strange = next((label for label in places if label not in expected), None)
     if strange is not None:
@@ -52,10 +52,10 @@ def labels_from(occurrences: Iterable[tuple[str, str]], by_name: bool) -> Labels
             f"{places[strange]}: label {strange!r}; the training data has the labels {shown}, expected the numbers 0 "
             f"to {len(found) - 1}: give --map_labels to number them in sorted order."
         )
-    return Labels(tuple(expected))
+    return Classes(tuple(expected))
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`cls`, and `soft` where the example has given logits."""
     result: dict[str, Any] = {"cls": class_number(example, labels)}
     if "logits" in example.gold.more:
@@ -63,7 +63,7 @@ def values(example: Example, labels: Labels, options: Any) -> Values:
     return result
 
 
-def soft_targets(example: Example, labels: Labels) -> Any:
+def soft_targets(example: Example, labels: Classes) -> Any:
     """The given logits, float32 [K]. Raises UserError, naming the line, when they are no K numbers."""
     text = example.gold.more["logits"]
     try:
@@ -78,7 +78,7 @@ def soft_targets(example: Example, labels: Labels) -> Any:
     return numbers
 
 
-def class_number(example: Example, labels: Labels) -> int:
+def class_number(example: Example, labels: Classes) -> int:
     """The number of the right class. Raises UserError, naming the line, for a label that the training data lacks."""
     try:
         return labels.number(example.gold.label)
@@ -86,7 +86,7 @@ def class_number(example: Example, labels: Labels) -> int:
         raise UserError(f"{example.gold.where}: {error}") from None
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """K scores from the pooled vector."""
     weights = options.class_weights
     if weights and len(weights) != len(labels):
@@ -96,7 +96,7 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     return PooledHead(config.hidden_size, len(labels), config.pooling, losses, classes="cls")
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Confusion matrix, scores of each label, accuracy."""
     predicted = [int(output.argmax()) for output in outputs]
     return classification_scores(predicted, [labels.number(e.gold.label) for e in examples], labels.names)
@@ -107,7 +107,7 @@ def columns(wanted: Wanted) -> tuple[str, ...]:
     return ("label",) + ("logits",) * wanted.logits + ("prob",) * wanted.prob
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The label's name, and where asked for all scores and probabilities."""
     for _, output in pairs:
         more = [output.tolist()] * wanted.logits + [softmax(output).tolist()] * wanted.prob

@@ -18,7 +18,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, MultiHead
 from uer_ds.finetune.metrics import classification_scores
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Wanted
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 from uer_ds.tokenizers import Tokenizer
@@ -59,7 +59,7 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
         yield replace(example, source=reading.source)
 
 
-def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
     """The classes of every set's training data."""
     found = {}
     for number, dataset in enumerate(dataset_names(options)):
@@ -67,13 +67,13 @@ def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Lab
     return labels_of(found)
 
 
-def labels_of(datasets: Mapping[str, Sequence[str]]) -> Labels:
+def labels_of(datasets: Mapping[str, Sequence[str]]) -> Classes:
     """All classes of all sets, called `set/label`."""
     names = tuple(f"{dataset}/{name}" for dataset, labels in datasets.items() for name in labels)
-    return Labels(names, parts=tuple((dataset, len(labels)) for dataset, labels in datasets.items()))
+    return Classes(names, parts=tuple((dataset, len(labels)) for dataset, labels in datasets.items()))
 
 
-def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
+def known_labels(options: Any, tokenizer: Tokenizer) -> Classes | None:
     """Where no data tells them: 0, 1, ... of the sets 1, 2, ..., as many as --labels_num_list says."""
     if options.dataset_path_list:
         return None
@@ -82,14 +82,14 @@ def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
     return labels_of({str(n): [*map(str, range(size))] for n, size in enumerate(options.labels_num_list, 1)})
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`cls`, counted through the classes of all sets."""
     dataset, _ = labels.parts[example.source]
     gold = replace(example.gold, label=f"{dataset}/{example.gold.label}")
     return {"cls": classifier.class_number(replace(example, gold=gold), labels)}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """K scores for each set from the pooled vector."""
     sizes = tuple(size for _, size in labels.parts)
     if options.labels_num_list and options.labels_num_list != sizes:
@@ -112,7 +112,7 @@ class Part:
         return output[self.begin : self.begin + len(self.names)]
 
 
-def parts_of(labels: Labels) -> list[Part]:
+def parts_of(labels: Classes) -> list[Part]:
     """The sets in their order."""
     begins = accumulate((size for _, size in labels.parts), initial=0)
     return [
@@ -121,7 +121,7 @@ def parts_of(labels: Labels) -> list[Part]:
     ]
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """The classifier's scores of every set, and their means."""
     found: dict[str, Scores] = {}
     for number, part in enumerate(parts_of(labels)):
@@ -141,7 +141,7 @@ def together(found: Mapping[str, Scores]) -> Scores:
     return Scores({**means, **single}, lines)
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The answer of every set to each row, joined by vertical bars; where asked for, lists of scores for each set."""
     parts = parts_of(labels)
     for _, output in pairs:

@@ -20,7 +20,7 @@ from uer_ds.finetune.encode import Encoder, Ids
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, SpanHead
 from uer_ds.finetune.reading_scores import exact_match, overlap_f1
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.storage.files import read_json_object
 
 SHORTEST_WINDOW = 16
@@ -127,7 +127,7 @@ def windows(
         begin += min(size, reading.options.doc_stride)
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`start` and `end` in the row: the first answer cut to the window, or 0 and 0 where it lies outside."""
     text, place = example.gold
     if place < 0:
@@ -139,7 +139,7 @@ def values(example: Example, labels: Labels, options: Any) -> Values:
     return {"start": window.first + start, "end": window.first + end} if inside else {"start": 0, "end": 0}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """Two scores for every token."""
     assert config.hidden_size is not None
     return SpanHead(config.hidden_size)
@@ -166,7 +166,7 @@ def answers_of(pairs: Iterable[Pair]) -> Iterator[tuple[Window, str]]:
         yield found[0][1], max(found, key=lambda item: item[0][0])[0][1]
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """F1 and EM in percent over questions, the best of their answers each; their mean.
 
     Questions without any answer are skipped.
@@ -185,7 +185,7 @@ def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels
     return Scores({"average": average, "f1": f1_mean, "em": em_mean}, (line,))
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """Question and answer."""
     for window, text in answers_of(pairs):
         yield window.question, text
@@ -207,7 +207,7 @@ TASK = Task(
     columns=lambda wanted: ("id", "answer"),
     records=records,
     document=document,
-    known_labels=lambda options, tokenizer: Labels(),
+    known_labels=lambda options, tokenizer: Classes(),
     tokenizer="char",
     exported=lambda options: True,
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example
-from uer_ds.finetune.task import Labels, Output, Reading, Scores
+from uer_ds.finetune.task import Classes, Output, Reading, Scores
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 
@@ -28,15 +28,15 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     )
 
 
-def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
     """0 and 1."""
     for example in examples:
         if example.gold.label not in ("0", "1"):
             raise UserError(f"{example.gold.where}: label {example.gold.label!r}; expected 0 and 1 only.")
-    return Labels(("0", "1"))
+    return Classes(("0", "1"))
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Mean reciprocal rank of the best right sentence, and mean average precision, over questions.
 
     A question without a right sentence counts 1 / (number of its sentences + 1), UER-py's rule; among equal scores the

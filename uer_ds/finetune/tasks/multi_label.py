@@ -17,7 +17,7 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, PooledHead, several_labels
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Wanted
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 
@@ -32,14 +32,14 @@ def names_of(example: Example) -> list[str]:
     return [name.strip() for name in example.gold.label.split(",") if name.strip()]
 
 
-def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
     """All labels that occur."""
     return classifier.labels_from(
         ((name, example.gold.where) for example in examples for name in names_of(example)), by_name
     )
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`each`: 1 for a right label, 0 for another one."""
     each = np.zeros(len(labels), dtype=np.int64)
     try:
@@ -49,13 +49,13 @@ def values(example: Example, labels: Labels, options: Any) -> Values:
     return {"each": each}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """K scores from the pooled vector, each for itself."""
     assert config.hidden_size is not None
     return PooledHead(config.hidden_size, len(labels), config.pooling, several_labels)
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Accuracy of whole rows, micro F1 of single labels."""
     right = np.array([values(example, labels, options)["each"] for example in examples], dtype=bool)
     found = np.array(outputs) > 0
@@ -66,8 +66,8 @@ def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels
     return Scores({"accuracy": correct / total, "micro_f1": f1}, (line,))
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
-    """Labels joined by commas (none: an empty column), and where asked for scores and probabilities."""
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """Classes joined by commas (none: an empty column), and where asked for scores and probabilities."""
     for _, output in pairs:
         names = ",".join(name for name, value in zip(labels.names, output, strict=True) if value > 0)
         probabilities = (1 / (1 + np.exp(-output))).tolist()

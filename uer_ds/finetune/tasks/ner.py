@@ -19,7 +19,7 @@ from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, TokenHead
 from uer_ds.finetune.metrics import entity_report
 from uer_ds.finetune.rows import Row, read_rows
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import wanted_rows
 from uer_ds.storage.files import read_json_object
 from uer_ds.tokenizers import Tokenizer
@@ -48,7 +48,7 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     return in_blocks(wanted_rows(rows, reading), encode)
 
 
-def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
+def known_labels(options: Any, tokenizer: Tokenizer) -> Classes | None:
     """The tags of --label2id_path, and [PAD]."""
     if options.label2id_path is None:
         return None
@@ -58,15 +58,15 @@ def known_labels(options: Any, tokenizer: Tokenizer) -> Labels | None:
         raise UserError(
             f"{options.label2id_path}: numbers the tags {sorted(ids.values())}; expected 0 to {len(ids) - 1}."
         )
-    return Labels(names if PAD_TAG in names else (*names, PAD_TAG), origin=str(options.label2id_path))
+    return Classes(names if PAD_TAG in names else (*names, PAD_TAG), origin=str(options.label2id_path))
 
 
-def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Labels:
+def find_labels(examples: Sequence[Example], options: Any, by_name: bool) -> Classes:
     """The tags of the training data in sorted order, and [PAD]."""
-    return Labels((*sorted({tag for example in examples for tag in example.gold[0]}), PAD_TAG))
+    return Classes((*sorted({tag for example in examples for tag in example.gold[0]}), PAD_TAG))
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`tags`, one number for each token; `row` counts rows, by which a random field's loss is divided."""
     tags, where = example.gold
     try:
@@ -76,7 +76,7 @@ def values(example: Example, labels: Labels, options: Any) -> Values:
         raise UserError(f"{where}: {error}") from None
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """K scores for every token, or a conditional random field over them."""
     assert config.hidden_size is not None
     if options.crf_target:
@@ -86,7 +86,7 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     return TokenHead(config.hidden_size, len(labels), classes="tags")
 
 
-def tags_of(output: Output, labels: Labels) -> list[str]:
+def tags_of(output: Output, labels: Classes) -> list[str]:
     """Names of the best tags, one for each token; [PAD] is never predicted for a token."""
     allowed = [number for number, name in enumerate(labels.names) if name != PAD_TAG]
     return [labels.names[allowed[best]] for best in output[:, allowed].argmax(-1)]
@@ -104,7 +104,7 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, tuple[str, ...]]]:
     return found
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Precision, recall and F1 of entities: right are those with the right span and all the right tags.
 
     The lines have those of each type too, by seqeval's rules, where it is installed.
@@ -121,7 +121,7 @@ def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels
     return Scores({"f1": f1, "precision": precision, "recall": recall}, lines)
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The tags of each row."""
     for _, output in pairs:
         yield (tags_of(output, labels),)

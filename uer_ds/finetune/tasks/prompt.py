@@ -20,7 +20,7 @@ from uer_ds.finetune.encode import Encoded, Encoder, Ids
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import AnswerWordHead, Head
 from uer_ds.finetune.rows import Row
-from uer_ds.finetune.task import Labels, Reading
+from uer_ds.finetune.task import Classes, Reading
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 from uer_ds.storage.files import read_json_object
@@ -57,7 +57,7 @@ def find_prompt(options: Any) -> Prompt:
     return Prompt(parts, dict(values["answer_words"]))
 
 
-def known_labels(options: Any, tokenizer: Tokenizer) -> Labels:
+def known_labels(options: Any, tokenizer: Tokenizer) -> Classes:
     """The prompt's labels in the order of their answer words' ids."""
     words = {label: tokenizer.encode(word).tolist() for label, word in find_prompt(options).words.items()}
     for label, ids in words.items():
@@ -68,7 +68,7 @@ def known_labels(options: Any, tokenizer: Tokenizer) -> Labels:
             )
     names = sorted(words, key=lambda label: words[label][0])
     origin = f"the prompt {options.prompt_id}"
-    return Labels(tuple(names), tuple(words[name][0] for name in names), int(tokenizer.special.mask or 0), origin)
+    return Classes(tuple(names), tuple(words[name][0] for name in names), int(tokenizer.special.mask or 0), origin)
 
 
 def read(path: Path, reading: Reading) -> Iterator[Example]:
@@ -99,12 +99,12 @@ def fill(encoder: Encoder, prompt: Prompt, a: Ids, b: Ids | None) -> Encoded:
     return encoder.row([cls], *(places[part] if part in places else fixed[part] for part in prompt.parts), [sep])
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`cls`."""
     return {"cls": classifier.class_number(example, labels)}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """Scores of the answer words at the blank."""
     assert labels.mask is not None
     return AnswerWordHead(labels.mask, labels.tokens)

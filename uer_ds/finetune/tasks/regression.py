@@ -15,7 +15,7 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.examples import Example, Values
 from uer_ds.finetune.heads import Head, PooledHead, regression
 from uer_ds.finetune.metrics import correlations
-from uer_ds.finetune.task import Labels, Output, Pair, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import read
 
 
@@ -30,23 +30,23 @@ def number_of(example: Example) -> float:
     return value
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`value`."""
     return {"value": number_of(example)}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """One score from the pooled vector."""
     assert config.hidden_size is not None
     return PooledHead(config.hidden_size, 1, config.pooling, regression)
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Spearman's and Pearson's correlation."""
     return correlations([float(output[0]) for output in outputs], [number_of(example) for example in examples])
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The number of each row."""
     for _, output in pairs:
         yield (float(output[0]),)
@@ -62,6 +62,6 @@ TASK = Task(
     metric="spearman",
     columns=lambda wanted: ("label",),
     records=records,
-    known_labels=lambda options, tokenizer: Labels(),
+    known_labels=lambda options, tokenizer: Classes(),
     exported=lambda options: True,
 )

@@ -16,7 +16,7 @@ from uer_ds.finetune.encode import Encoded, Encoder
 from uer_ds.finetune.examples import Example, Values, two_streams
 from uer_ds.finetune.heads import Head, PairHead
 from uer_ds.finetune.rows import Row
-from uer_ds.finetune.task import Labels, Reading
+from uer_ds.finetune.task import Classes, Reading
 from uer_ds.finetune.tasks import classifier
 from uer_ds.finetune.tasks.texts import read_texts
 
@@ -33,12 +33,12 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     return read_texts(path, reading, two_rows, columns=("text_a", "text_b"))
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`cls`."""
     return {"cls": classifier.class_number(example, labels)}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """K scores from both pooled vectors. Raises UserError for a model of one stream."""
     if config.stream_0 is None or config.stream_0.hidden_size is None:
         raise UserError(

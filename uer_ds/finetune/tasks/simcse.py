@@ -15,7 +15,7 @@ from uer_ds.config.model import ModelConfig
 from uer_ds.finetune.examples import Example, Values, two_streams
 from uer_ds.finetune.heads import ContrastiveHead, Head
 from uer_ds.finetune.rows import columns_of
-from uer_ds.finetune.task import Labels, Reading, Task
+from uer_ds.finetune.task import Classes, Reading, Task
 from uer_ds.finetune.tasks.regression import number_of, records, score
 from uer_ds.finetune.tasks.siamese import two_rows
 from uer_ds.finetune.tasks.texts import read_texts
@@ -27,14 +27,14 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     return read_texts(path, dataclasses.replace(reading, gold=labelled), two_rows)
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`pair`: counts the pairs; which partner is right is told by its place in the batch."""
     if example.gold is not None:
         number_of(example)
     return {"pair": 0}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """Cosines, no parameters."""
     return ContrastiveHead(config.pooling, options.temperature)
 
@@ -49,6 +49,6 @@ TASK = Task(
     metric="spearman",
     columns=lambda wanted: ("cosine",),
     records=records,
-    known_labels=lambda options, tokenizer: Labels(),
+    known_labels=lambda options, tokenizer: Classes(),
     batch_of=two_streams,
 )

@@ -20,7 +20,7 @@ from uer_ds.finetune.heads import Head
 from uer_ds.finetune.metrics import text_scores
 from uer_ds.finetune.rows import Row
 from uer_ds.finetune.seq2seq import TextHead, next_tokens, with_decoder
-from uer_ds.finetune.task import Labels, Output, Pair, Reading, Scores, Task, Wanted
+from uer_ds.finetune.task import Classes, Output, Pair, Reading, Scores, Task, Wanted
 from uer_ds.finetune.tasks.texts import read_texts
 from uer_ds.tokenizers import Tokenizer
 
@@ -44,12 +44,12 @@ def read(path: Path, reading: Reading) -> Iterator[Example]:
     return read_texts(path, reading, encode)
 
 
-def values(example: Example, labels: Labels, options: Any) -> Values:
+def values(example: Example, labels: Classes, options: Any) -> Values:
     """`lm`: the token that follows each target token."""
     return {"lm": next_tokens(example).numpy()}
 
 
-def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
+def head(config: ModelConfig, labels: Classes, options: Any) -> Head:
     """The model's own lm head. Raises UserError for a model without a decoder."""
     if config.decoder is None:
         raise UserError(
@@ -65,13 +65,13 @@ def head(config: ModelConfig, labels: Labels, options: Any) -> Head:
     return TextHead(start, end, options.tgt_seq_length)
 
 
-def known_labels(options: Any, tokenizer: Tokenizer) -> Labels:
+def known_labels(options: Any, tokenizer: Tokenizer) -> Classes:
     """No classes; `tokens` are the ids that begin and end a target."""
     tokenizer.require("cls", "sep")
-    return Labels((), (int(tokenizer.special.cls or 0), int(tokenizer.special.sep or 0)))
+    return Classes((), (int(tokenizer.special.cls or 0), int(tokenizer.special.sep or 0)))
 
 
-def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Labels, options: Any) -> Scores:
+def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classes, options: Any) -> Scores:
     """Exact matches; BLEU, chrF and ROUGE-L over token ids, which need no tokenizer of another language."""
     end = labels.tokens[1]
     right = [example.rows[1].ids[1:] for example in examples]
@@ -84,7 +84,7 @@ def _until(ids: Any, end: int) -> list[int]:
     return (ids[: stop[0]] if len(stop) else ids).tolist()
 
 
-def records(pairs: Iterable[Pair], labels: Labels, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """The answer of each row."""
     assert wanted.tokenizer is not None
     for _, output in pairs:
