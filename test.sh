@@ -3,7 +3,7 @@
 #
 #   bash test.sh            everything that CI runs (under 15 minutes on two cores)
 #   bash test.sh --long     also the tests marked `long`
-#   bash test.sh ARGS...    passed on to pytest
+#   bash test.sh ARGS...    passed on to pytest; -n 0 runs one test after the other
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./environment.sh
@@ -21,4 +21,5 @@ fi
 ruff check .
 ruff format --check .
 mypy uer_ds
-python -m pytest -m "$marks" "$@"
+# Two files at a time, since most tests wait or use one core; a file's tests share what it has launched.
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$marks" "$@"

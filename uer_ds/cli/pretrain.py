@@ -70,9 +70,10 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
         "--master_ip", default="tcp://localhost:12345", metavar="URL", help="first node, tcp://host:port"
     )
     group.add_argument("--rank_logs", metavar="DIR", help="one log file per process in this folder: rank0.log, ...")
-    old = parser.add_argument_group("accepted for UER-py's and TencentPretrain's command lines, without effect")
-    group.add_argument("--enable_zero3", action="store_true", help="TencentPretrain's name for --ds_config zero3")
-    group.add_argument("--dynamic_masking", action="store_true", help="the same as --dup_factor 0")
+    names = parser.add_argument_group("names of UER-py and TencentPretrain")
+    names.add_argument("--enable_zero3", action="store_true", help="the same as --ds_config zero3")
+    names.add_argument("--dynamic_masking", action="store_true", help="the same as --dup_factor 0")
+    old = parser.add_argument_group("accepted for their command lines, without effect")
     old.add_argument("--deepspeed", action="store_true", help=argparse.SUPPRESS)
     for name in ("--backend", "--instances_buffer_size", "--log_level", "--log_file_level"):
         old.add_argument(name, help=argparse.SUPPRESS)
