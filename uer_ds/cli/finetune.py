@@ -23,12 +23,10 @@ from uer_ds.config.finetune import (
     LoraConfig,
 )
 from uer_ds.config.model import ModelConfig
-from uer_ds.config.resources import find_json
+from uer_ds.config.resources import DEFAULT_ENGINE, find_json
 from uer_ds.config.run import OptimConfig
 from uer_ds.launch.place import find_place
 from uer_ds.storage.files import read_json_object
-
-DEFAULT_ENGINE = "zero1"
 
 GROUPS: dict[str, type] = {
     "paths": FinetunePaths,

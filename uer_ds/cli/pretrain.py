@@ -19,7 +19,7 @@ from uer_ds.config.experiment import EXPERIMENT, as_experiment, experiment, forg
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.options import read_values
 from uer_ds.config.recipes import Recipe, load_recipe
-from uer_ds.config.resources import find_json
+from uer_ds.config.resources import DEFAULT_ENGINE, DEFAULT_MODEL, find_json
 from uer_ds.config.run import AUTO, OptimConfig, PathConfig, RunConfig, TrainConfig
 from uer_ds.config.sharing import Sharing
 from uer_ds.data.manifest import Manifest, read_manifest
@@ -29,8 +29,6 @@ from uer_ds.launch.place import find_place
 from uer_ds.models import zoo
 from uer_ds.storage.files import read_json_object
 
-DEFAULT_MODEL = "bert/base_config"
-DEFAULT_ENGINE = "zero1"
 SECTIONS: dict[str, type] = {"data": DataConfig, "optim": OptimConfig, "train": TrainConfig, "paths": PathConfig}
 JSON_SECTIONS: dict[str, type] = {"model": ModelConfig, **SECTIONS}
 TOKENIZER_SECTIONS: dict[str, type] = {"tokenizer": TokenizerConfig, "target_tokenizer": TargetTokenizerConfig}

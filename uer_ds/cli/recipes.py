@@ -9,10 +9,11 @@ import argparse
 from typing import Any
 
 from uer_ds.cli.models import VOCABULARY, aligned
-from uer_ds.cli.pretrain import DEFAULT_ENGINE, DEFAULT_MODEL, recipe_sections
+from uer_ds.cli.pretrain import recipe_sections
 from uer_ds.config.data import SEQ_LENGTH
 from uer_ds.config.model import ModelConfig
 from uer_ds.config.recipes import Recipe, load_recipe, recipe_names
+from uer_ds.config.resources import DEFAULT_ENGINE, DEFAULT_MODEL
 from uer_ds.config.run import OptimConfig, TrainConfig
 from uer_ds.models.zoo import resolve_model
 

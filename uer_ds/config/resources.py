@@ -10,6 +10,9 @@ from pathlib import Path
 
 from uer_ds.errors import UserError, nearest
 
+DEFAULT_MODEL, DEFAULT_ENGINE = "bert/base_config", "zero1"
+"""Names of the model JSON and the DeepSpeed JSON where none are given."""
+
 
 def resource_root(folder: str) -> Path:
     """The directory that holds `folder` (for example "ds_configs"): the clone's root, or the installation's share

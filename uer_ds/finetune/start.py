@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uer_ds.config.checks_of_training import sees_only_the_past
 from uer_ds.config.data import TokenizerConfig
 from uer_ds.config.model import ModelConfig, model_config_from_dict
+from uer_ds.config.resources import DEFAULT_MODEL
 from uer_ds.convert.formats import Checkpoint, open_checkpoint
 from uer_ds.convert.infer import refuse_contradictions
 from uer_ds.convert.our_model import OurModel, read_our_model
@@ -25,8 +26,6 @@ from uer_ds.finetune.vocabulary import find_tokenizer
 from uer_ds.models.zoo import model_place, model_values
 from uer_ds.storage.lazy import LazyTensor
 from uer_ds.tokenizers import Tokenizer
-
-DEFAULT_MODEL = "bert/base_config"
 
 TWO_STREAMS = tuple(f"embedding.dual.embedding_0.{part}.embedding.weight" for part in ("word", "pos"))
 """Names that tell a model of two streams."""
