@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,48 +111,69 @@ def main() -> int:
         make_dataset(args.data, document_tokens=400)
         (args.data / "model.json").write_text(json.dumps(MLM))
         return 0
+    results = Results(args.json)
     if args.what == "time":
-        results: dict[str, Any] = measure(args.data, args.seconds, args.updates)
+        measure(args.data, args.seconds, args.updates, results)
     else:
-        results = check(args.data)
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
+        check(args.data, results)
     return int(args.what == "check" and not all(result["right"] for result in results.values()))
+
+
+class Results(dict[str, Any]):
+    """What was found, by name, written to a file each time: a visit that ends early has told something."""
+
+    def __init__(self, file: Path | None):
+        super().__init__()
+        self._file = file
+
+    def __setitem__(self, name: str, result: Any) -> None:
+        super().__setitem__(name, result)
+        if self._file:
+            self._file.write_text(json.dumps(self, indent=1))
 
 
 # -- checking ----------------------------------------------------------------------------------------------------------
 
 
-def check(data: Path) -> dict[str, Any]:
-    """Every check by name: {"right": bool, "off": largest relative difference, ...}."""
+def check(data: Path, results: Results) -> None:
+    """Every check by name: {"right": bool, "off": largest relative difference, ...}; one that breaks is wrong."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    results: dict[str, Any] = {}
 
-    def add(name: str, found: float, allowed: float) -> None:
-        results[name] = {"right": bool(found <= allowed), "off": found, "allowed": allowed}
-        print(f"{'ok   ' if results[name]['right'] else 'WRONG'} {name}: off by {found:.1e}, allowed {allowed:.0e}")
+    def add(name: str, allowed: float, find: Callable[..., float | None], *values: Any) -> None:
+        try:
+            found = find(*values)
+        except Exception as error:
+            traceback.print_exc()
+            found, results[name] = None, {"right": False, "error": f"{type(error).__name__}: {error}"[:3000]}
+            print(f"WRONG {name}: broken")
+        if found is not None:
+            results[name] = {"right": bool(found <= allowed), "off": found, "allowed": allowed}
+            mark = "ok   " if results[name]["right"] else "WRONG"
+            print(f"{mark} {name}: off by {found:.1e}, allowed {allowed:.0e}")
+
+    def stage_difference(name: str) -> float:
+        return difference(losses(train(group, data, f"stage_{name}", name, UPDATES)), reference)
+
+    def resuming_difference(name: str) -> float:
+        whole = losses(train(group, data, f"whole_{name}", name, UPDATES, dropout=0.1))
+        train(group, data, f"parts_{name}", name, UPDATES, dropout=0.1, stop=UPDATES // 2)
+        return difference(losses(train(group, data, f"parts_{name}", name, UPDATES, dropout=0.1)), whole)
 
     with distributed.joined(find_place(os.environ)) as group:
         for name in sorted(path.name for path in HERE.iterdir()):
             for kind, allowed in ((torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
-                if (found := golden_difference(name, kind)) is not None:
-                    add(f"golden {name} {kind}".replace("torch.", ""), found, allowed)
+                add(f"golden {name} {kind}".replace("torch.", ""), allowed, golden_difference, name, kind)
         for name, sizes in {"mlm": MLM, "lm": LM, "t5": T5}.items():
             for kind, allowed in ((torch.float32, 1e-4), (torch.bfloat16, 3e-2)):
-                add(f"packed {name} {kind}".replace("torch.", ""), packing_difference(sizes, kind), allowed)
+                add(f"packed {name} {kind}".replace("torch.", ""), allowed, packing_difference, sizes, kind)
         if device().type == "cuda":
             for name, sizes in {"mlm": MLM, "lm": LM, "t5": T5}.items():
-                add(f"no waiting {name}", waits(sizes), 0.0)
+                add(f"no waiting {name}", 0.0, waits, sizes)
         reference = reference_losses(read_config(options(data, data / "none", "zero1")), 16)
         for name, allowed in STAGES.items():
-            found_losses = losses(train(group, data, f"stage_{name}", name, UPDATES))
-            add(f"training {name}", difference(found_losses, reference), allowed)
+            add(f"training {name}", allowed, stage_difference, name)
         for name in ("zero1_bf16", "zero3_bf16"):
-            whole = losses(train(group, data, f"whole_{name}", name, UPDATES, dropout=0.1))
-            train(group, data, f"parts_{name}", name, UPDATES, dropout=0.1, stop=UPDATES // 2)
-            parts = losses(train(group, data, f"parts_{name}", name, UPDATES, dropout=0.1))
-            add(f"resuming {name}", difference(parts, whole), 0.0)
-    return results
+            add(f"resuming {name}", 0.0, resuming_difference, name)
 
 
 def golden_difference(name: str, kind: torch.dtype) -> float | None:
@@ -289,9 +311,13 @@ def difference(found: list[float], wanted: list[float]) -> float:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measure(data: Path, seconds: float, updates: int) -> dict[str, Any]:
+LAST_CASE_SECONDS = 50.0
+"""What a case may take that began when --seconds were nearly over."""
+
+
+def measure(data: Path, seconds: float, updates: int, results: Results) -> None:
     """The figures of bench/train.py by case; what failed has its last lines under "error"."""
-    began, results = time.monotonic(), dict[str, Any]()
+    began = time.monotonic()
     print("| case | tokens/s | TFLOP/s of the model | plain products | share | peak GB |\n|---|---|---|---|---|---|")
     for name, words in cases(data):
         if time.monotonic() - began > seconds:
@@ -300,7 +326,13 @@ def measure(data: Path, seconds: float, updates: int) -> dict[str, Any]:
         file = data / "figures.json"
         file.unlink(missing_ok=True)
         command = [sys.executable, str(ROOT / "bench/train.py"), "--updates", str(updates), "--json", str(file), "--"]
-        done = subprocess.run([*command, *words], capture_output=True, text=True)
+        left = seconds + LAST_CASE_SECONDS - (time.monotonic() - began)
+        try:
+            done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            results[name] = {"error": f"stopped after {left:.0f} seconds"}
+            print(f"| {name} | stopped: no time is left | | | | |", flush=True)
+            continue
         if done.returncode or not file.exists():
             results[name] = {"error": (done.stdout + done.stderr)[-3000:]}
             print(f"| {name} | failed, see the JSON | | | | |", flush=True)
@@ -311,7 +343,6 @@ def measure(data: Path, seconds: float, updates: int) -> dict[str, Any]:
             f"{found['mfu']:.0%} | {found['peak_gb']:.1f} |",
             flush=True,
         )
-    return results
 
 
 def cases(data: Path) -> Iterator[tuple[str, list[str]]]:

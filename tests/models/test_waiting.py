@@ -6,15 +6,18 @@ On torch's meta device tensors have shapes and no values, so any question after 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.test_packing import packed_and_single
 from uer_ds.config.model import model_config_from_dict
 from uer_ds.data.batch import Batch
 from uer_ds.errors import UserError
+from uer_ds.models.compiling import compile_regions
 from uer_ds.models.model import Model, build_model
 from uer_ds.models.visibility import Visibility
 
@@ -89,8 +92,49 @@ def test_a_step_asks_for_no_value(name: str, recompute: int, rows: str) -> None:
     batch = batch.to("meta")
     loss_of(model, batch).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):
         model(dataclasses.replace(batch, known=None))
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that run inside the `with` block, in the backward pass too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.runs[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+FLASH = {"llama": 2, "albert": 2, "mlm": 2, "lm": 2, "t5": 2}
+"""Model -> how often it attends without bias, prefix or scores of its own: in each layer, T5 in those that read its
+encoder."""
+
+
+@pytest.mark.parametrize("recompute", [0, 1])
+@pytest.mark.parametrize("name", MODELS)
+def test_packed_rows_take_flash_attention(name: str, recompute: int) -> None:
+    """On the meta device as on a GPU: both passes of torch's kernel, once more where layers are computed again."""
+    with torch.device("meta"):
+        model = model_of(name).bfloat16().train()
+    model.recompute_activations(recompute)
+    with Operators() as operators:
+        loss_of(model, packed(model).to("meta")).backward()
+    calls = FLASH.get(name, 0)
+    assert operators.runs["_flash_attention_forward"] == calls * (1 + recompute)
+    assert operators.runs["_flash_attention_backward"] == calls
+
+
+@pytest.mark.parametrize("name", ["mlm", "t5", "llama"])
+def test_compiled_regions_ask_for_no_value(name: str) -> None:
+    torch.compiler.reset()
+    with torch.device("meta"):
+        model = model_of(name).bfloat16().train()
+    assert compile_regions(model, backend="aot_eager") >= 2
+    loss_of(model, packed(model).to("meta")).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", MODELS)

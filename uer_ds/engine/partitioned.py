@@ -12,6 +12,8 @@ from typing import Any
 
 import deepspeed
 import torch.distributed as dist
+import torch.nn.functional as F
+from deepspeed.runtime.zero.partition_parameters import InsertPostInitMethodToModuleSubClasses
 from torch import Tensor, nn
 
 from uer_ds.engine.ds_config import zero_stage
@@ -27,12 +29,22 @@ def partitioned(config: dict[str, Any], where: str) -> Iterator[None]:
     Collective: all ranks build the same modules. `where` names the JSON in the UserError for what DeepSpeed refuses.
     """
     if zero_stage(config) < 3:
+        _forget_linear()
         yield
         return
     with refusals(where):
         context = deepspeed.zero.Init(config_dict_or_path=config)
     with freed_at_once(), context:
         yield
+
+
+def _forget_linear() -> None:
+    """Put torch's own `F.linear` back, which `deepspeed.zero.Init` replaces for the rest of the process.
+
+    A model that is not partitioned would take DeepSpeed's too, whose gradients, where torch 2.11 compiles it, have
+    bfloat16's precision.
+    """
+    F.linear = getattr(InsertPostInitMethodToModuleSubClasses, "linear_bk", F.linear)
 
 
 @contextmanager

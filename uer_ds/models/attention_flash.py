@@ -15,12 +15,14 @@ from uer_ds.models.visibility import Visibility
 
 WIDEST_HEAD = 256
 HEAD_MULTIPLE = 8
+DEVICES = ("cuda", "meta")
+"""Where the operator exists; on the meta device it knows shapes, which shows without a GPU that all calls fit."""
 
 
 def can_attend_by_flash(query: Tensor, visibility: Visibility, bias: Tensor | None) -> bool:
     """Whether `attend_by_flash` computes this: packed rows on a GPU in 16 bits, without bias or prefix."""
     return (
-        query.is_cuda
+        query.device.type in DEVICES
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.size(-1) % HEAD_MULTIPLE == 0
         and query.size(-1) <= WIDEST_HEAD

@@ -40,7 +40,7 @@ def keep_mask(shape: torch.Size | tuple[int, ...], probability: float) -> Tensor
 
 
 def _keep_mask_of(x: Tensor, probability: float) -> Tensor:
-    return keep_mask(x.shape, probability)
+    return keep_mask(x.shape, probability).view(torch.int8)  # inductor of torch 2.11 cannot view bool as something else
 
 
 # For torch.compile, which cannot look into the drawing of bits. It takes the tensor and not its shape: the compiler
@@ -53,7 +53,7 @@ torch.library.impl("uer_ds::keep_mask_of", "cpu", _keep_mask_of)
 
 @torch.library.register_fake("uer_ds::keep_mask_of")
 def _(x: Tensor, probability: float) -> Tensor:
-    return x.new_empty(x.shape, dtype=torch.bool)
+    return x.new_empty(x.shape, dtype=torch.int8)
 
 
 def noise(kept: Tensor, probability: float, dtype: torch.dtype) -> Tensor:

@@ -54,7 +54,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         rows = max(1, CHUNK_ELEMENTS // weight.size(0))
         for start in range(0, len(hidden), rows):
             logits = linear(hidden[start : start + rows], weight, bias)  # [n, V]
-            strip = len(logits) if logits.is_cuda else max(1, STRIP_ELEMENTS // weight.size(0))
+            strip = len(logits) if logits.device.type != "cpu" else max(1, STRIP_ELEMENTS // weight.size(0))
             for strip_logits, gold in zip(logits.split(strip), labels[start : start + rows].split(strip), strict=True):
                 found, gradient = _loss_and_gradient(strip_logits.float(), gold.unsqueeze(1), smoothing)
                 sums += found
