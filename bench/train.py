@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import platform
 import random
@@ -43,7 +44,7 @@ from uer_ds.engine import distributed
 from uer_ds.engine.probe import gemm_rate
 from uer_ds.launch.leaving import leave
 from uer_ds.launch.place import find_place
-from uer_ds.models.flops import Work, training_flops, work_of
+from uer_ds.models.flops import training_flops, work_of
 from uer_ds.models.init import decays
 from uer_ds.models.model import build_model, build_shapes
 from uer_ds.train.loop import agree, draw_seed, share_of_loss
@@ -56,17 +57,23 @@ USUAL = ["--data_processor", "mlm", "--target", "mlm", "--total_steps", "100000"
 
 
 class Clock:
-    """Seconds by part of an update."""
+    """Seconds by part of an update.
+
+    Attributes:
+        waits: a part ends when the GPU has finished it; else when it has been told everything.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.waits = False
 
     @contextlib.contextmanager
     def time(self, part: str) -> Iterator[None]:
-        """Count what happens inside the `with` block, on the device too."""
+        """Count what happens inside the `with` block."""
         began = time.perf_counter()
         yield
-        synchronise()
+        if self.waits:
+            synchronise()
         self.seconds[part] += time.perf_counter() - began
 
     def wrap(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,24 +202,35 @@ def measure_plain(trainer: Trainer, warm_up: int, updates: int) -> dict[str, Any
 def timed(
     trainer: Trainer, clock: Clock, update: Callable[[int, list[Batch]], None], warm_up: int, updates: int
 ) -> dict[str, Any]:
-    """Run the updates; figures of the measured ones, of this process."""
-    mask, works, tokens, began = trainer.run.model.mask, list[Work](), 0, 0.0
+    """Run the updates; figures of the measured ones, of this process.
+
+    A GPU is not asked on the way when it has finished something; for the parts of the time some more updates are run.
+    """
+    mask, on_gpu, numbers = trainer.run.model.mask, torch.cuda.is_available(), itertools.count()
     with trainer._loader() as loader:
-        for number in range(warm_up + updates):
-            if number == warm_up:
-                clock.seconds.clear()
-                began = time.perf_counter()
-            with clock.time("data"):
-                batches = next(loader)
-            update(number, batches)
-            if number >= warm_up:
-                tokens += sum(batch.ids.numel() for batch in batches)
-                works += batches  # type: ignore[arg-type]
-        seconds = time.perf_counter() - began
-    works = [work_of(batch, mask or "fully_visible") for batch in works]  # type: ignore[arg-type]
+
+        def run_updates(count: int) -> tuple[float, list[Batch]]:
+            """Seconds, and what was read."""
+            read: list[Batch] = []
+            clock.seconds.clear()
+            began = time.perf_counter()
+            for number in itertools.islice(numbers, count):
+                with clock.time("data"):
+                    batches = next(loader)
+                update(number, batches)
+                read += batches
+            synchronise()
+            return time.perf_counter() - began, read
+
+        run_updates(warm_up)
+        seconds, read = run_updates(updates)
+        clock.waits = on_gpu
+        seconds_of_parts = run_updates(max(1, updates // 4))[0] if on_gpu else seconds
+    tokens = sum(batch.ids.numel() for batch in read)
+    works = [work_of(batch, mask or "fully_visible") for batch in read]
     model = build_shapes(trainer.run.model)
     flops = sum(training_flops(model, work) for work in works)
-    parts = {part: clock.seconds[part] / seconds for part in clock.seconds}
+    parts = {part: clock.seconds[part] / seconds_of_parts for part in clock.seconds}
     return {
         "tokens_per_second": tokens / seconds,
         "real_tokens_per_second": sum(work.tokens for work in works) / seconds,
