@@ -66,7 +66,7 @@ def measure(loader: Loader, seconds: float) -> tuple[float, float]:
 def report(dataset: Dataset, args: argparse.Namespace) -> Iterator[str]:
     """One line for each shape and number of workers."""
     record = dataset.manifest.tokenizer
-    special = SpecialIds(**{role: record.special.get(role) for role in SPECIAL})
+    special = SpecialIds.of(record.special)
     for seq_length, rows in SHAPES:
         options = RowOptions(
             vocab_size=record.vocab_size, special=special, seq_length=seq_length, span_masking=args.span_masking

@@ -52,7 +52,7 @@ def test_an_update_takes_its_products_and_what_they_do_not_hide() -> None:
     work = work_of_rows(made.rows, "fully_visible", ("mlm",))
     products = training_flops(made.model, work) / (0.4 * 989.4e12)
     once = one_way(2 * made.subject.parameters, NODES)
-    for stage, waited in ((1, 2 * once), (2, once + max(0, once - products * 2 / 3))):
+    for stage, waited in ((0, 2 * once), (1, 3 * once), (2, once + max(0, 2 * once - products * 2 / 3))):
         division = made.division.at(stage, False)
         time = update_time(made.subject, made.model, division, made.rows, NODES)
         assert time.compute == pytest.approx(products) and time.communication == pytest.approx(waited)

@@ -27,7 +27,10 @@ class DecodingConfig(Options):
 
     def __post_init__(self) -> None:
         if self.temperature == 0:
-            raise UserError(f"--temperature is {self.temperature}; always the likeliest token is --greedy.")
+            raise UserError(
+                f"--temperature is {self.temperature}; expected a number above 0; for the likeliest token always, give "
+                "--greedy."
+            )
         super().__post_init__()
 
     @property

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from uer_ds.config.sharing import Sharing
+from uer_ds.config.sharing import ALONE, Sharing
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Attributes:
-    processes: of the whole run.
-    stage: of ZeRO.
-    offload: what of the engine's state lies elsewhere, "" where nothing does ("optimizer to cpu+param to nvme").
-    precision: fp32, bf16, fp16.
-    batch_size: sequences in a micro-batch of one reader.
-    accumulation_steps: micro-batches in an update.
-    steps_per_update: what the `*_steps` options count, in an update.
-    sharing: which processes work on the same samples.
+    """How a run is divided.
+
+    Attributes:
+        processes: of the whole run.
+        stage: of ZeRO.
+        offload: what of the engine's state lies elsewhere, "" where nothing does ("optimizer to cpu+param to nvme").
+        precision: fp32, bf16, fp16.
+        batch_size: sequences in a micro-batch of one reader.
+        accumulation_steps: micro-batches in an update.
+        steps_per_update: what the `*_steps` options count, in an update.
+        sharing: which processes work on the same samples.
     """
 
     processes: int
@@ -27,7 +29,7 @@ class Layout:
     batch_size: int
     accumulation_steps: int
     steps_per_update: int
-    sharing: Sharing = field(default_factory=Sharing)
+    sharing: Sharing = ALONE
 
     @property
     def sequences(self) -> int:

@@ -77,7 +77,9 @@ class TrainConfig(Options):
         32, "sequences in a micro-batch of one rank; auto: as many as fit into memory", words={"auto": AUTO}, least=1
     )
     accumulation_steps: int | None = option(
-        None, "micro-batches in an update; default: 1, or what keeps the global batch of a run continued", least=1
+        None,
+        "micro-batches in an update; default: 1, or as many as keep the global batch of a run that goes on",
+        least=1,
     )
     global_batch_size: int | None = option(
         None,
@@ -87,10 +89,10 @@ class TrainConfig(Options):
     )
     steps_per_update: int | None = option(None, "steps of the options in an update", internal=True, least=1)
     sequence_parallel_size: int = option(
-        1, "processes that share each row, of long rows (DeepSpeed's Ulysses); for batch sizes they are one", least=1
+        1, "processes that share each row, for long rows (DeepSpeed's Ulysses); as one for batch sizes", least=1
     )
     tensor_parallel_size: int = option(
-        1, "processes that share each layer, of wide models (DeepSpeed's AutoTP); for batch sizes they are one", least=1
+        1, "processes that share each layer, for wide models (DeepSpeed's AutoTP); as one for batch sizes", least=1
     )
     save_checkpoint_steps: int = option(10000, "micro-batches between checkpoints", least=1)
     report_steps: int = option(100, "micro-batches between reports", least=1)

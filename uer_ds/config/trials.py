@@ -144,7 +144,7 @@ class StackConfig(Options):
     params_path: str | None = option(None, "JSON of LightGBM's parameters: read, or with --trials_num written")
     folds_num: int = option(5, "folds that choose the rounds and compare parameters", least=2)
     trials_num: int = option(0, "settings of parameters to try, by optuna; 0: no search", least=0)
-    seed: int = option(7, "of folds, trees and search", least=0, below=2**31)
+    seed: int = option(7, "of folds, trees and search", least=0, below=2**31)  # an int of LightGBM
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from uer_ds.convert.families.family import Family
 from uer_ds.convert.huggingface import Extras, numbered, write_huggingface
 from uer_ds.convert.mapping import Choice, map_to_theirs
 from uer_ds.convert.our_model import OurModel
-from uer_ds.convert.proof import count_parameters, from_theirs, from_written, has_other_eps, has_reference, verified
+from uer_ds.convert.proof import count_elements, from_theirs, from_written, has_other_eps, has_reference, verified
 from uer_ds.convert.remainder import write_remainder
 from uer_ds.convert.sbert import one_stream
 from uer_ds.convert.sentence_files import saved_pooling, write_sentence_transformers
@@ -91,7 +91,7 @@ def export_huggingface(
     dropped = (*model.dropped, *mapped.dropped)
     notes = (*model.notes, *mapped.notes, *_notes(model.config, family, extras))
     return Export(
-        family.name, mapped.head, len(mapped.tensors), count_parameters(mapped.tensors), dropped, notes, difference
+        family.name, mapped.head, len(mapped.tensors), count_elements(mapped.tensors), dropped, notes, difference
     )
 
 
@@ -136,7 +136,7 @@ def export_ours(
             "the layer norms are standard ones, and UER-py has a form of its own (they differ by 1 / (2 hidden size)); "
             "--layernorm uer changes the scales so that UER-py computes the same"
         )
-    parameters = count_parameters(written.tensors)
+    parameters = count_elements(written.tensors)
     return Export(name, model.head, len(tensors), parameters, model.dropped, tuple(notes), difference)
 
 

@@ -30,7 +30,7 @@ def verified(
     model: OurModel, compare: Callable[[], Difference | None], verify: bool | None, is_loose: bool
 ) -> Difference | None:
     """The difference of logits where verifying is wanted (None: for small models); `UserError` when it is too large."""
-    wanted = count_parameters(model.tensors) <= SMALL if verify is None else verify
+    wanted = count_elements(model.tensors) <= SMALL if verify is None else verify
     difference = compare() if wanted else None
     if difference is not None:
         refuse_difference(difference, str(model.path), is_loose)
@@ -67,6 +67,6 @@ def has_other_eps(config: ModelConfig, family: Family) -> bool:
     return config.layernorm == "uer" or family.fixed_layernorm_eps not in (None, config.layernorm_eps)
 
 
-def count_parameters(tensors: TensorMap) -> int:
+def count_elements(tensors: TensorMap) -> int:
     """Number of parameters, tied tensors counted once."""
     return sum(tensor.size for tensor in set(tensors.values()))

@@ -7,7 +7,8 @@ hundredth of an update of a small model, and new memory for it several times tha
 * a process that is alone averages nothing and copies nothing for it,
 * infinities are found by the norm, which they make infinite or NaN,
 * on the CPU gradients go into one float32 buffer that is kept (4 bytes for each weight of this process's part), whose
-  norm is taken and which the optimizer reads.
+  norm is taken and which the optimizer reads,
+* on CPUs the parts of updated weights are sent where they belong: gloo's own gathering copies everything three times.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from deepspeed import comm
+from deepspeed.runtime.zero import stage_1_and_2
 from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer, GradPartitionBufferGroup
 from torch import Tensor
 
@@ -24,6 +26,8 @@ def spare_passes(optimizer: Any, world_size: int) -> None:
     """Change the optimizer of a DeepSpeed engine so; others than stages 1 and 2 in memory are left alone."""
     if not isinstance(optimizer, DeepSpeedZeroOptimizer) or optimizer.cpu_offload or optimizer.overlap_comm:
         return
+    if world_size > 1 and optimizer.device == "cpu":
+        stage_1_and_2.all_gather_dp_groups = gather_in_place
     if world_size == 1 and not optimizer.use_grad_accum_attribute:
         optimizer.contiguous_gradients = False
         optimizer.buffered_reduce_fallback = lambda *_, **__: None
@@ -32,6 +36,25 @@ def spare_passes(optimizer: Any, world_size: int) -> None:
     optimizer.check_overflow = lambda *_, **__: None
     if optimizer.device == "cpu" and optimizer.model_parallel_world_size == 1:
         optimizer.scaled_global_norm = FlatGradients(optimizer).norm
+
+
+def gather_in_place(
+    groups_flat: list[Tensor],
+    partitioned_param_groups: list[list[Tensor]],
+    dp_process_group: list[Any],
+    **sizes_of_pieces: int,
+) -> None:
+    """Make each flat group of weights whole on all processes, each of which has its own part up to date.
+
+    In the place of DeepSpeed's `all_gather_dp_groups`; the parts are views of the groups.
+    """
+    sent = [
+        comm.broadcast(part, comm.get_global_rank(group, rank), group=group, async_op=True)
+        for parts, group in zip(partitioned_param_groups, dp_process_group, strict=True)
+        for rank, part in enumerate(parts)
+    ]
+    for work in sent:
+        work.wait()
 
 
 class FlatGradients:

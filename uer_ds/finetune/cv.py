@@ -105,7 +105,7 @@ class CrossValidation:
         examples = self.material.train
         material = self.material.split(examples[:begin] + examples[end:], examples[begin:end])
         watch = Watch(f"fold {fold}: rows {begin + 1} to {end} are held out", introduce=fold == 0)
-        with output_folder(fold_path(self.output, fold), self.group) as folder:
+        with output_folder(str(self._folder(fold)), self.group) as folder:
             training = LastEpoch(self._run_of(fold), material, self.group, self.wish, folder, watch)
             try:
                 done = training.train()

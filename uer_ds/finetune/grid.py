@@ -32,6 +32,7 @@ from uer_ds.launch.address import host_name
 from uer_ds.launch.place import Place
 from uer_ds.registry import TASKS
 from uer_ds.storage.files import write_json
+from uer_ds.train.output import output_folder
 from uer_ds.train.stopping import REQUEUE
 
 POLL_SECONDS = 2.0
@@ -52,7 +53,8 @@ class Order:
 def grid(run: GridRun, tokenizer_given: bool, place: Place, helper: bool = False) -> int:
     """Search as the process `place`; returns the exit status. A `helper` leaves the end to the one that started it."""
     wish = EarlyStop()
-    with wish.listening(), distributed.joined(place) as group:
+    path = run.base.paths.output_model_path  # shared by the processes of a study
+    with wish.listening(), distributed.joined(place) as group, output_folder(path, group, shared=True):
         search = Grid(run, read_material(run.base, tokenizer_given), group, wish, helper)
         if not search.train_all():
             return REQUEUE

@@ -64,10 +64,10 @@ class EarlyStop(StopWish):
 def finetune(run: FinetuneRun, tokenizer_given: bool, place: Place) -> int:
     """Run `run` as the process `place`; returns the exit status."""
     wish = EarlyStop()
-    with wish.listening(), distributed.joined(place) as group:
+    joined = distributed.joined(place)
+    with wish.listening(), joined as group, output_folder(run.paths.output_model_path, group) as output:
         material = read_material(run, tokenizer_given)
-        with output_folder(run.paths.output_model_path, group) as output:
-            return 0 if Finetuner(run, material, group, wish, output).train() else STOPPED
+        return 0 if Finetuner(run, material, group, wish, output).train() else STOPPED
 
 
 class Finetuner:

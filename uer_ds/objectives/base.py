@@ -1,6 +1,6 @@
 """What the objectives share: row assembly, masking set-up, and how rows of token ids become a `Batch`.
 
-What an objective must be is `uer_ds.data.loader.Objective`. B rows, S source tokens a row, T target tokens a row.
+What an objective must be is `uer_ds.data.samples.Objective`. B rows, S source tokens a row, T target tokens a row.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uer_ds.config.data import SEQ_LENGTH, SamplingConfig
+from uer_ds.config.options import option
 from uer_ds.errors import UserError
 from uer_ds.objective_specs import ObjectiveSpec
 from uer_ds.tokenizers.special import SpecialIds
@@ -32,8 +33,8 @@ class RowOptions(SamplingConfig):
     special: SpecialIds
     target_special: SpecialIds | None = None
     seed: int = 7
-    seq_length: int = SEQ_LENGTH
-    tgt_seq_length: int = SEQ_LENGTH
+    seq_length: int = option(SEQ_LENGTH, "tokens in a row", least=1)
+    tgt_seq_length: int = option(SEQ_LENGTH, "tokens in a target row", least=1)
 
     @classmethod
     def of(cls, dataset: Dataset, sampling: SamplingConfig, seed: int) -> RowOptions:

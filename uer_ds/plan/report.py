@@ -62,7 +62,7 @@ def tokens_of(plan: Plan) -> float:
     """Source tokens of the whole run."""
     run, readers = plan.run, plan.run.sharing.readers(plan.division.processes)
     sequences = run.train.global_batch_size or run.train.batch_size * run.accumulation * readers
-    return run.total_updates * sequences * plan.rows.length * run.train.sequence_parallel_size
+    return run.total_updates * sequences * plan.rows.length * run.sharing.rows
 
 
 def days_of(plan: Plan, one: Choice) -> float:

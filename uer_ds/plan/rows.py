@@ -71,7 +71,7 @@ def rows_of(run: RunConfig, document_tokens: int | None = None) -> Rows:
             else round(length * (SPAN_TARGETS[data.span_masking] if spec.name == "t5" else 1))
         )
     document = min(length, document_tokens or length) if packed else length
-    length_here = length // run.train.sequence_parallel_size
+    length_here = length // run.sharing.rows
     return Rows(
         max(1, run.train.batch_size), length_here, document, target, _predicted(run, length_here, target), packed
     )

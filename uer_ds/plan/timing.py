@@ -7,10 +7,10 @@ once more. Communication of B bytes over N nodes of g processes goes in two leve
     all-reduce:                    both
 
 (rings; between nodes each process moves its part, B / g, and all g share the node's adapter). Volumes are those of
-Rajbhandari et al. 2020, section 7: stages 0 to 2 reduce gradients and gather what was updated; stage 3 gathers weights
-in the forward and in the backward pass and scatters gradients, for every micro-batch. Where DeepSpeed overlaps
-(`overlap_comm`, stage 3), communication hides behind the pass that it belongs to; on the CPU nothing hides. The
-optimizer reads and writes its state at the speed of the memory that holds it.
+Rajbhandari et al. 2020, section 7, but as DeepSpeed 0.19 moves them: stages 0 to 2 all-reduce gradients, 1 and 2 gather
+what was updated; stage 3 gathers weights in the forward and in the backward pass and scatters gradients, for every
+micro-batch. Where DeepSpeed overlaps (`overlap_comm`, stage 3), communication hides behind the pass that it belongs to;
+on the CPU nothing hides. The optimizer reads and writes its state at the speed of the memory that holds it.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ def _waited(subject: Subject, division: Division, cluster: Cluster, forward: flo
 
     if division.stage == 3:  # gather; gather and scatter
         return repeats * (rest(once, forward) + rest(2 * once, backward))
-    if division.stage == 2:  # scatter for each micro-batch; gather after the update
-        return repeats * rest(once, backward) + once
-    return 2 * once
+    # DeepSpeed sums gradients by an all-reduce, two ways, although a process needs its part only.
+    if division.stage == 2:  # for each micro-batch; gather after the update
+        return repeats * rest(2 * once, backward) + once
+    return (3 if division.stage == 1 else 2) * once
 
 
 def _optimizer(subject: Subject, division: Division, cluster: Cluster) -> float:

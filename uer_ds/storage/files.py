@@ -1,20 +1,27 @@
-"""Files that are whole or absent, and JSON: the one place where a written file gets its name. Imports no torch.
+"""Files that are whole or absent, and JSON. Imports no torch.
 
 A file is written beside its place as `.NAME.XXXXXXXX.tmp`, synced and then renamed, so a kill or a full disk leaves the
-old one. The temporary name is no other process's, on any machine, so that several may write the same file.
+old one. The temporary name is no other process's, on any machine, so that several may write the same file. What a
+killed process has left goes away when the file is written again, a day later or more.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from uer_ds.errors import UserError
+
+LEFT_FOR_SECONDS = 24 * 3600.0
+"""A temporary file that nobody has written to for so long belongs to nobody."""
 
 
 @contextmanager
@@ -25,14 +32,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         put_in_place(temporary, path)
     except OSError as error:
-        if error.errno and error.filename in (None, str(temporary)):
+        if error.errno and str(error.filename) in ("None", str(temporary)):
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it, too
+            if time.time() - left.stat().st_mtime > LEFT_FOR_SECONDS:
+                left.unlink()
 
 
 def temporary_name(path: Path) -> Path:

@@ -20,17 +20,18 @@ LOCK_NAME = ".lock"
 class FolderLock:
     """Held inside `with`; the file goes away with the lock.
 
-    Raises UserError, naming the `option` that chose the folder, when another process holds it or it cannot be written.
+    A `shared` lock keeps only those away that want the folder for themselves. Raises UserError, naming the `option`
+    that chose the folder, when another process holds it or it cannot be written.
     """
 
-    def __init__(self, folder: Path, option: str):
-        self.path, self.option = folder / LOCK_NAME, option
+    def __init__(self, folder: Path, option: str, shared: bool = False):
+        self.path, self.option, self.shared = folder / LOCK_NAME, option, shared
 
     def __enter__(self) -> FolderLock:
         while True:
             self._file = self._open()
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._file.seek(0)
                 owner = self._file.read().strip() or "unknown"
@@ -57,7 +58,11 @@ class FolderLock:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.path.unlink(missing_ok=True)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.path.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # another one that shares it goes on
         self._file.close()
 
     def _open(self) -> Any:

@@ -56,6 +56,11 @@ def read_state(checkpoint: Path) -> State:
     path = checkpoint / STATE_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if "sharing" not in values["layout"]:
+            raise UserError(
+                f"{path} is of an earlier form than this version reads; go on with the version that wrote it, or give "
+                f"--pretrained_model_path {checkpoint} and another --output_model_path."
+            )
         sharing = Sharing(**values["layout"]["sharing"])
         return State(**{**values, "layout": Layout(**{**values["layout"], "sharing": sharing})})
     except (OSError, ValueError, TypeError, KeyError) as error:

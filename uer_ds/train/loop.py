@@ -67,8 +67,8 @@ class Agreement:
 def agree(group: Group, micro_batches: list[Batch], wish: StopWish, sharing: Sharing = ALONE) -> Agreement:
     """One small all-reduce for all of it.
 
-    Processes that share layers read the same tokens. Their labels are counted once for each, on purpose: DeepSpeed
-    averages their gradients once for all of them.
+    Processes that share layers read the same tokens. Their labels are counted once for each process, on
+    purpose: DeepSpeed averages gradients over groups of them.
     """
     counts = [batch.label_counts() for batch in micro_batches]
     names = list(counts[0])

@@ -74,7 +74,7 @@ COLUMNS = 8
 
 
 class Trainer:
-    """The parts of one run, on one rank. One that `saves` nothing is a trial."""
+    """The parts of one run, on one rank. With `saves` False nothing is saved (a trial)."""
 
     def __init__(self, run: RunConfig, group: Group, output: Path, wish: StopWish, saves: bool = True):
         self.run, self.group, self.output, self.wish, self.saves = run, group, output, wish, saves
@@ -171,8 +171,8 @@ class Trainer:
             model.recompute_activations(self.run.train.deepspeed_checkpoint_layers_num)
         if self.run.train.compile:
             compile_regions(model)
-        if self.run.train.sequence_parallel_size > 1:
-            model.share_rows(SharedRows(self.group.place, self.run.train.sequence_parallel_size))
+        if self.run.sharing.rows > 1:
+            model.share_rows(SharedRows(self.group.place, self.run.sharing.rows))
         if self.run.paths.pretrained_model_path and self.resume_from is None:
             report = load_weights(model, Path(self.run.paths.pretrained_model_path), strict=False, gather=gathered)
             if self.group.place.is_first and (report.missing or report.unexpected):

@@ -90,10 +90,10 @@ class Watchdog:
 
     def _write(self, updates: int, samples: int, broken: list[tuple[int, int]]) -> None:
         ranks, sharing = self._group.place.world_size, self._source.sharing
-        places = broken or [(rank, micro) for rank in range(ranks) for micro in range(self._source.accumulation)]
-        readers = {(sharing.reader(rank) * sharing.together, micro) for rank, micro in places}  # each sample once
+        found = broken or [(rank, micro) for rank in range(ranks) for micro in range(self._source.accumulation)]
+        places = {(sharing.reader(rank) * sharing.together, micro) for rank, micro in found}  # each sample once
         parts = []
-        for rank, micro in sorted(readers):
+        for rank, micro in sorted(places):
             share = self._share(samples, rank)[micro]
             parts += [{"rank": rank, "micro_batch": micro, **origin} for origin in self._origins(share)]
         line = {"update": updates + 1, "what": "loss" if broken else "gradient", "samples": parts}

@@ -67,7 +67,7 @@ def score(examples: Sequence[Example], outputs: Sequence[Output], labels: Classe
 
 
 def records(pairs: Iterable[Pair], labels: Classes, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
-    """Classes joined by commas (none: an empty column), and where asked for scores and probabilities."""
+    """Labels joined by commas (none: an empty column), and where asked for scores and probabilities."""
     for _, output in pairs:
         names = ",".join(name for name, value in zip(labels.names, output, strict=True) if value > 0)
         probabilities = (1 / (1 + np.exp(-output))).tolist()
