@@ -4,9 +4,10 @@
 #   bash bench/gpu.sh prepare DATA          on any machine with the development set-up: small datasets (3 MB)
 #   bash bench/gpu.sh run DATA OUTPUT       on the machine with the GPU: OUTPUT/check.json, time.json, log.txt
 #
-# `run` needs torch with CUDA, DeepSpeed and its Python dependencies on the path, and a C++ compiler; neither numba nor the
-# network. It checks first (goldens in float32 and bfloat16, packed rows against single documents, ZeRO 0 to 3 with and
-# without offload against a plain loop, resuming bit for bit) and times in any case, so one visit tells both.
+# `run` needs torch (2.6 or newer) with CUDA, DeepSpeed with what it needs (hjson, ninja, msgpack, py-cpuinfo, einops,
+# pydantic), safetensors, tensorboard, and a C compiler for `--compile`; neither numba nor the network. It checks first
+# (goldens in float32 and bfloat16, packed rows against single documents, ZeRO 0 to 3 with and without offload against a
+# plain loop, resuming bit for bit) and times in any case, so one visit tells both.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${PYTHON:-$(command -v python || command -v python3)}"
