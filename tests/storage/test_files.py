@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from uer_ds.errors import UserError
-from uer_ds.storage.files import read_json_object, replacing, write_json
+from uer_ds.storage.files import LEFT_FOR_SECONDS, read_json_object, replacing, write_file, write_json
 
 
 def test_an_error_leaves_the_old_file_and_names_it(tmp_path: Path) -> None:
@@ -26,6 +28,16 @@ def test_two_may_write_the_same_file(tmp_path: Path) -> None:
         first.write_text("first")
         second.write_text("second")
     assert (tmp_path / "x").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path) -> None:
+    old, fresh, other = (tmp_path / name for name in (".x.0123abcd.tmp", ".x.4567abcd.tmp", ".y.0123abcd.tmp"))
+    for path in (old, fresh, other):
+        path.write_text("left")
+    for path in (old, other):
+        os.utime(path, (time.time() - LEFT_FOR_SECONDS - 60,) * 2)
+    write_file(tmp_path / "x", "new")
+    assert not old.exists() and fresh.exists() and other.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from uer_ds.errors import UserError
 from uer_ds.launch.place import Place
 from uer_ds.storage.checksums import size_and_sum
 from uer_ds.storage.places import STATE_FILE, checkpoint_path, find_checkpoints
-from uer_ds.train.checkpoint import newest_sound, superfluous
+from uer_ds.train.checkpoint import newest_sound, read_state, superfluous
 
 
 class Alone(Group):
@@ -111,3 +111,12 @@ def test_what_is_kept(keep: int, keep_every: int, left: list[int], tmp_path: Pat
 def test_the_one_just_written_stays_also_behind_a_newer_damaged_one(tmp_path: Path) -> None:
     found = [checkpoint_path(tmp_path, n) for n in (10, 20, 30)]
     assert superfluous(found, found[1], keep=1, keep_every=0) == [found[0]]
+
+
+def test_an_earlier_form_is_told_from_damage(tmp_path: Path) -> None:
+    folder = write(tmp_path, 3)
+    state = json.loads((folder / STATE_FILE).read_text())
+    state["layout"] = {"processes": 2, "zero stage": 1}
+    (folder / STATE_FILE).write_text(json.dumps(state))
+    with pytest.raises(UserError, match="is of an earlier form .* or give --pretrained_model_path .*checkpoint-3"):
+        read_state(folder)

@@ -6,6 +6,7 @@ the host, which also tells whom to send a signal.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -58,11 +59,9 @@ class FolderLock:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # others share it; the last one removes the file
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.path.unlink(missing_ok=True)
-        except BlockingIOError:
-            pass  # another one that shares it goes on
         self._file.close()
 
     def _open(self) -> Any:
