@@ -118,5 +118,5 @@ def test_an_earlier_form_is_told_from_damage(tmp_path: Path) -> None:
     state = json.loads((folder / STATE_FILE).read_text())
     state["layout"] = {"processes": 2, "zero stage": 1}
     (folder / STATE_FILE).write_text(json.dumps(state))
-    with pytest.raises(UserError, match="is of an earlier form .* or give --pretrained_model_path .*checkpoint-3"):
+    with pytest.raises(UserError, match=r"is of an earlier form .* or give --pretrained_model_path .*checkpoint-3"):
         read_state(folder)
