@@ -6,7 +6,7 @@ import pytest
 
 from uer_ds.errors import UserError
 from uer_ds.launch.address import shared_address
-from uer_ds.launch.local import joint_status, named_share, parse_master, task_share
+from uer_ds.launch.local import joint_status, named_share, parse_master, share_here, task_share
 from uer_ds.launch.place import Place, find_place, first_node, tasks_on_node
 
 
@@ -150,3 +150,8 @@ def test_an_address_that_all_machines_reach() -> None:
     assert shared_address([first, first, second]) == "10.0.0.1"
     assert shared_address([first, ["10.9.0.2/24"]]) is None
     assert shared_address([[], []]) is None
+
+
+def test_no_process_is_no_run() -> None:
+    with pytest.raises(UserError, match=r"^--world_size is 0; expected 1 or more\.$"):
+        share_here(find_place({}), 0, [], "tcp://localhost:12345")

@@ -167,17 +167,35 @@ def test_a_read_only_output_folder(
     assert f"--output_model_path {small_disk / 'run'} cannot be written (Read-only file system)" in said
 
 
+def tuning_options(material: Path, output: Path) -> list[str]:
+    """A classifier of two classes, with its training file beside `output`."""
+    examples = write(output.parent / "train.tsv", "label\ttext_a\n" + "0\t中文\n1\t文中\n" * 4)
+    files = {"train_path": examples, "vocab_path": material / "vocab.txt", "config_path": material / "model.json"}
+    words = [word for name, value in files.items() for word in (f"--{name}", str(value))]
+    return ["classifier", *words, "--output_model_path", str(output)]
+
+
+@pytest.mark.parametrize("command", ["finetune", "grid"])
+def test_the_folder_of_a_pre_training_run_is_not_tuned_into(
+    command: str, material: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    run("uer-ds", "pretrain", *pretrain_options(material, folder, total_steps=1))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    dev = ("--dev_path", str(tmp_path / "train.tsv"))
+    said = mistake(capsys, command, *tuning_options(material, folder), *dev)
+    assert "holds checkpoint-1 of a pre-training run, whose records would be overwritten; choose another folder" in said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "cv"])
 def test_a_folder_that_another_run_holds(
     command: str, material: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples = write(output.parent / "train.tsv", "label\ttext_a\n" + "0\t中文\n1\t文中\n" * 4)
-    files = {"train_path": examples, "vocab_path": material / "vocab.txt", "config_path": material / "model.json"}
-    words = [word for name, value in files.items() for word in (f"--{name}", str(value))]
-    tuning = ["classifier", *words, "--output_model_path", str(output)]
+    tuning = tuning_options(material, output)
     options = {
         "pretrain": pretrain_options(material, output),
-        "finetune": [*tuning, "--dev_path", str(examples)],
+        "finetune": [*tuning, "--dev_path", str(output.parent / "train.tsv")],
         "cv": [*tuning, "--folds_num", "2", "--train_features_path", str(output.parent / "features.npy")],
     }
     with FolderLock(Path(fold_path(str(output), 0)) if command == "cv" else output, "--output_model_path"):

@@ -83,8 +83,8 @@ def _differences(before: Layout, now: Layout, unit: int) -> list[str]:
     old, new = before.sequences, now.sequences
     if old != new:
         return [
-            f"update     {new} sequences from here on, {old} before; the schedule goes on in updates, "
-            f"of which every {unit} steps of the options make one"
+            f"update     {new} sequences from here on, {old} before; the schedule goes on in updates"
+            + (f", {unit} steps of the options each" if unit > 1 else "")
         ]
     if before != now:
         return [f"update     {old} sequences, as before: {before.product} before, {now.product} now"]

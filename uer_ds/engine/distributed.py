@@ -20,7 +20,7 @@ from deepspeed.accelerator import get_accelerator
 from uer_ds.engine.cores import use_cores
 from uer_ds.engine.group import Group
 from uer_ds.engine.malloc import keep_freed_memory
-from uer_ds.engine.ops_cache import use_ops_cache
+from uer_ds.engine.ops_cache import must_compile, use_ops_cache
 from uer_ds.engine.quiet import only_news_printed
 from uer_ds.engine.shared_buffers import forget_buffer
 from uer_ds.errors import INTERRUPTED, USER_MISTAKE, UserError
@@ -138,11 +138,13 @@ def _watch(
 
 
 def _start(place: Place, address: str, port: int, timeout: timedelta) -> Group:
-    use_ops_cache()
+    ops_folder = use_ops_cache()
     accelerator = get_accelerator()
     on_cpu = accelerator.device_name() == "cpu"
     if on_cpu:
         keep_freed_memory()
+        if ops_folder and place.local_rank == 0 and must_compile(ops_folder):
+            print("DeepSpeed compiles a C++ part, once on this machine: up to a minute ...", flush=True)
     elif place.local_rank >= accelerator.device_count():
         raise UserError(
             f"{place.local_world_size} processes on this machine, but {accelerator.device_count()} "
@@ -197,6 +199,8 @@ def _ask_mpi() -> tuple[str, int]:
 
 def _network_error(error: Exception, address: str, port: int) -> Exception:
     text = str(error)
+    if "Error building extension" in text and "interrupted" in text:
+        return UserError("stopped while DeepSpeed compiled its C++ parts; the next start compiles them.")
     if "Error building extension" in text:
         return UserError(
             f"DeepSpeed cannot compile its C++ parts here ({text.splitlines()[0]}); install a C++ compiler and ninja, "

@@ -19,6 +19,8 @@ from typing import IO, Any
 LOCK_SUFFIX = ".kernel"
 """Of the locked file's name: torch's own guards, of whatever process, mean nothing here."""
 
+CPU_PART = "deepspeed_shm_comm"
+
 
 class KernelBaton:
     """Takes the place of torch's `FileBaton`: whoever wants a part waits for its turn, and makes sure that it is whole.
@@ -56,6 +58,11 @@ def use_ops_cache() -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     cpp_extension.FileBaton = KernelBaton  # type: ignore[misc,assignment]
     return folder
+
+
+def must_compile(folder: Path) -> bool:
+    """Whether the part that processes on CPUs need is still to be compiled."""
+    return not (folder / CPU_PART / f"{CPU_PART}.so").is_file()
 
 
 def cache_folder() -> Path:

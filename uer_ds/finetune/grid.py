@@ -26,6 +26,7 @@ from uer_ds.finetune.grid_report import News, draw, table, write_table
 from uer_ds.finetune.infer import Predictor
 from uer_ds.finetune.last_epoch import HOPELESS, LastEpoch, Watch
 from uer_ds.finetune.material import Material, read_material
+from uer_ds.finetune.result import refuse_checkpoints
 from uer_ds.finetune.study import DONE, PRUNED, Study
 from uer_ds.finetune.trainer import EarlyStop
 from uer_ds.launch.address import host_name
@@ -54,7 +55,8 @@ def grid(run: GridRun, tokenizer_given: bool, place: Place, helper: bool = False
     """Search as the process `place`; returns the exit status. A `helper` leaves the end to the one that started it."""
     wish = EarlyStop()
     path = run.base.paths.output_model_path  # shared by the processes of a study
-    with wish.listening(), distributed.joined(place) as group, output_folder(path, group, shared=True):
+    with wish.listening(), distributed.joined(place) as group, output_folder(path, group, shared=True) as output:
+        group.on_first(lambda: refuse_checkpoints(output))
         search = Grid(run, read_material(run.base, tokenizer_given), group, wish, helper)
         if not search.train_all():
             return REQUEUE

@@ -21,12 +21,22 @@ from uer_ds.errors import UserError
 from uer_ds.finetune.task import Classes
 from uer_ds.models.weights import save_weights
 from uer_ds.storage.files import read_json_object, remove, sync_tree, write_json
+from uer_ds.storage.places import find_checkpoints
 from uer_ds.tokenizers import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 ADAPTERS_FILE = "adapters.safetensors"
 TASK_FILE = "task.json"
 HUGGINGFACE_FOLDER = "huggingface"
+
+
+def refuse_checkpoints(output: Path) -> None:
+    """Raise UserError where `output` is the folder of a pre-training run, whose records would be overwritten."""
+    if found := find_checkpoints(output):
+        raise UserError(
+            f"--output_model_path {output} holds {found[-1].name} of a pre-training run, whose records would be "
+            f"overwritten; choose another folder, and --pretrained_model_path {output} to start from its weights."
+        )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from uer_ds.finetune.lora import adapters_of, merged, silent_adapters
 from uer_ds.finetune.material import Material, read_material
 from uer_ds.finetune.model import file_name
 from uer_ds.finetune.predict import predict
-from uer_ds.finetune.result import WEIGHTS_FILE, Description, write_result
+from uer_ds.finetune.result import WEIGHTS_FILE, Description, refuse_checkpoints, write_result
 from uer_ds.finetune.task import Output, Scores
 from uer_ds.launch.place import Place
 from uer_ds.storage.files import write_json
@@ -66,6 +66,7 @@ def finetune(run: FinetuneRun, tokenizer_given: bool, place: Place) -> int:
     wish = EarlyStop()
     joined = distributed.joined(place)
     with wish.listening(), joined as group, output_folder(run.paths.output_model_path, group) as output:
+        group.on_first(lambda: refuse_checkpoints(output))
         material = read_material(run, tokenizer_given)
         return 0 if Finetuner(run, material, group, wish, output).train() else STOPPED
 

@@ -91,6 +91,8 @@ def parse_master(master_ip: str) -> tuple[str, int]:
 
 def share_here(place: Place, world_size: int, gpu_ranks: Sequence[int], master_ip: str) -> Share | None:
     """The processes that this one has to start: those the options name, or those of one task per node; None: none."""
+    if world_size < 1:
+        raise UserError(f"--world_size is {world_size}; expected 1 or more.")
     if world_size <= place.world_size or place.launcher not in ("none", "srun", "mpirun"):
         return None
     return named_share(world_size, gpu_ranks, master_ip) if place.launcher == "none" else task_share(world_size, place)

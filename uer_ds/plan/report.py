@@ -85,7 +85,7 @@ def recommendation(plan: Plan, cluster: Cluster, one: Choice | None, words: str)
     extra = " --deepspeed_checkpoint_activations" if one.recompute else ""
     return (
         f"The best that fits into {limit} takes {one.memory.total / GB:.1f} GB, {days:,.2f} days{cost}:\n"
-        f"  uer-ds pretrain {words} --ds_config {one.engine} --batch_size {one.rows}{extra}"
+        f"  uer-ds pretrain{f' {words}' if words else ''} --ds_config {one.engine} --batch_size {one.rows}{extra}"
     )
 
 
